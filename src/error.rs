@@ -1,0 +1,211 @@
+//! Stable error codes, and the kind that decides the exit code.
+//!
+//! Invariant: an error never owns bytes from a credential channel; its text holds no value, no
+//! response body, no argv. Every module has its own small error enum; what they share is
+//! [`Coded`]: a code for programs, a kind for the exit status. Advice ("run `reseal vault
+//! unlock`") lives in the CLI.
+
+use serde::{Deserialize, Serialize};
+
+/// What sort of failure it is; decides the exit code and whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The arguments or the input are wrong: exit 2.
+    Invalid,
+    /// No such record, profile or ref: exit 3.
+    Absent,
+    /// The vault is locked and nothing was given to unlock it: exit 4.
+    Sealed,
+    /// Wrong passphrase, refused peer, unsafe permissions: exit 5.
+    Denied,
+    /// A source or the daemon can't be reached now; try again: exit 6.
+    Unavailable,
+    /// The vault or a state file fails its checks; nothing was overwritten: exit 7.
+    Corrupt,
+    /// Someone else changed it first; nothing was lost: exit 8.
+    Stale,
+    /// A refresh token is revoked, reused or expired: exit 9.
+    SignIn,
+    /// A defect of this program: exit 70.
+    Bug,
+}
+
+impl Kind {
+    /// The exit code of the process.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Kind::Invalid => 2,
+            Kind::Absent => 3,
+            Kind::Sealed => 4,
+            Kind::Denied => 5,
+            Kind::Unavailable => 6,
+            Kind::Corrupt => 7,
+            Kind::Stale => 8,
+            Kind::SignIn => 9,
+            Kind::Bug => 70,
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident = $text:literal, $kind:ident, $meaning:literal;)*) => {
+        /// A stable error code. `docs/errors.md` lists them all; a test keeps the two equal.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $(#[doc = $meaning] #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of `docs/errors.md`.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The text of the code, as it stands in `--json` output and in the docs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// The kind that decides the exit code.
+            pub const fn kind(self) -> Kind {
+                match self { $(Code::$variant => Kind::$kind,)* }
+            }
+
+            /// One sentence for the documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Code::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Usage = "usage", Invalid, "The command line is not understood.";
+    InputInvalid = "input.invalid", Invalid, "A value given to the command is not acceptable.";
+    InputTooLarge = "input.too_large", Invalid, "A value given to the command is over its limit.";
+    NameInvalid = "name.invalid", Invalid, "A record name, profile id, agent id or alias has a form that is not allowed.";
+    NoInput = "input.none", Sealed, "Something must be asked, but there is no terminal or `--no-input` was given.";
+
+    VaultAbsent = "vault.absent", Absent, "There is no vault file at the path.";
+    VaultExists = "vault.exists", Stale, "A vault file already stands at the path.";
+    VaultSealed = "vault.sealed", Sealed, "The vault is locked and nothing was given to unlock it.";
+    VaultCorrupt = "vault.corrupt", Corrupt, "The vault file fails its checks.";
+    VaultNewer = "vault.newer", Corrupt, "The vault file was written by a newer version of the format.";
+    VaultLimit = "vault.limit", Invalid, "A change would take the vault over one of its limits.";
+    VaultRollback = "vault.rollback", Corrupt, "The vault file is older than the newest state that this machine has seen.";
+    VaultFork = "vault.fork", Corrupt, "The vault file and this machine's anchor went different ways.";
+    VaultUntrusted = "vault.untrusted", Denied, "A vault opened by a public-key slot is not the one that this machine trusts.";
+    VaultConflict = "vault.conflict", Stale, "Someone else changed the record or the vault first.";
+    VaultBusy = "vault.busy", Unavailable, "Another process holds the writer lock for too long.";
+    VaultPoisoned = "vault.poisoned", Unavailable, "A write to the vault failed earlier; this handle no longer writes.";
+    VaultNetworkFs = "vault.network_fs", Denied, "The vault lies on a network file system.";
+    RecordAbsent = "record.absent", Absent, "There is no record of that name.";
+    RecordVersionAbsent = "record.version_absent", Absent, "The record has no such version in the file any more.";
+    RecordExists = "record.exists", Stale, "A record of that name already exists.";
+
+    SlotWrongPassphrase = "slot.wrong_passphrase", Denied, "No passphrase slot opens with the passphrase.";
+    SlotNoMatch = "slot.no_match", Denied, "No keyslot opens with what was given.";
+    SlotKdfLimit = "slot.kdf_limit", Denied, "A keyslot asks for more memory or time than is allowed.";
+    SlotLast = "slot.last", Denied, "The last usable keyslot can't be removed.";
+    SlotAbsent = "slot.absent", Absent, "There is no such keyslot.";
+    SlotLimit = "slot.limit", Invalid, "The vault has no room for another keyslot of this kind.";
+    SlotIdentity = "slot.identity", Invalid, "An age identity or recipient is not understood.";
+    SlotPlugin = "slot.plugin", Denied, "An age plugin is not on the allow-list, unsafe, or failed.";
+
+    RefInvalid = "ref.invalid", Invalid, "A SecretRef has a form that is not allowed.";
+    RefAbsent = "ref.absent", Absent, "A SecretRef points at something that does not exist.";
+    RefDenied = "ref.denied", Denied, "A SecretRef points at something that is not allowed.";
+    RefEmpty = "ref.empty", Absent, "A SecretRef resolves to an empty value.";
+    RefProviderAbsent = "ref.provider_absent", Invalid, "A SecretRef names a source provider that is not configured.";
+    RefProviderMismatch = "ref.provider_mismatch", Invalid, "A SecretRef's source differs from its provider's.";
+    RefLimit = "ref.limit", Invalid, "More refs, or a larger batch, than a source takes.";
+    SourceUnavailable = "source.unavailable", Unavailable, "A source can't be reached or did not answer in time.";
+    SourceUnsafe = "source.unsafe", Denied, "A file or command of a source fails its permission checks.";
+    SourceInvalid = "source.invalid", Unavailable, "A source answered with something that its protocol does not allow.";
+    SourceTooLarge = "source.too_large", Invalid, "A source holds or sends more than its limit.";
+
+    ConfigInvalid = "config.invalid", Invalid, "The config file is not valid; the message names the place.";
+    ConfigAbsent = "config.absent", Absent, "There is no config file at the path.";
+    ConfigPathAbsent = "config.path_absent", Absent, "The config has nothing at that path.";
+    ConfigConflict = "config.conflict", Stale, "The file changed while it was being edited; nothing was written.";
+    ConfigPlaintext = "config.plaintext", Denied, "A plaintext value stands where a SecretRef belongs.";
+    ProfilesInvalid = "profiles.invalid", Corrupt, "An auth-profiles.json or auth-state.json file can't be read; nothing was overwritten.";
+    ProfileAbsent = "profile.absent", Absent, "There is no such auth profile.";
+    ProfileIneligible = "profile.ineligible", Absent, "No auth profile of the provider can be used now.";
+    ProfileNotUsable = "profile.not_usable_yet", Unavailable, "The auth profile is of a type that this version can't use yet.";
+    AgentAbsent = "agent.absent", Absent, "There is no such agent.";
+    AgentExists = "agent.exists", Stale, "An agent of that id already exists.";
+
+    ActivationFailed = "activation.failed", Unavailable, "A required SecretRef could not be resolved.";
+
+    DaemonUnavailable = "daemon.unavailable", Unavailable, "The daemon can't be reached or did not answer in time.";
+    DaemonBusy = "daemon.busy", Unavailable, "The daemon has no room for another connection.";
+    DaemonProtocol = "daemon.protocol", Unavailable, "The daemon or its client sent something that the protocol does not allow.";
+    DaemonVersion = "daemon.version", Unavailable, "The daemon speaks another version of the protocol.";
+    DaemonPeer = "daemon.peer", Denied, "The process at the other end of the socket is not the expected user.";
+    DaemonUnsafe = "daemon.unsafe", Denied, "The socket's folder is not private.";
+
+    FilePermission = "file.permission", Denied, "A file or folder is not readable, not writable, or not private.";
+    FileIo = "file.io", Unavailable, "The operating system refused a file operation.";
+    FileTooLarge = "file.too_large", Invalid, "A file is over its size limit.";
+    ExecFailed = "exec.failed", Unavailable, "The program could not be started.";
+    TemplateInvalid = "template.invalid", Invalid, "A template or env file is not understood; the message names the line.";
+    Bug = "bug", Bug, "A defect of this program.";
+}
+
+/// An error with a stable code.
+pub trait Coded: std::error::Error {
+    /// The stable code.
+    fn code(&self) -> Code;
+}
+
+/// An error flattened to what may cross a process border or be shown to a person: its code and
+/// its text (a lowercase fragment that fits "failed to …: <text>").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The stable code.
+    pub code: Code,
+    /// What happened and where; no values.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with this code and text.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// Flattens an error and the chain of its sources into one text.
+    pub fn of(error: &dyn Coded) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            message.push_str(": ");
+            message.push_str(&inner.to_string());
+            source = inner.source();
+        }
+        Self { code: error.code(), message }
+    }
+
+    /// The kind that decides the exit code.
+    pub fn kind(&self) -> Kind {
+        self.code.kind()
+    }
+}
+
+impl Coded for Failure {
+    fn code(&self) -> Code {
+        self.code
+    }
+}
+
+/// Lets `?` turn any module's error into a [`Failure`] at the border of a layer.
+macro_rules! failure_from {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for $crate::error::Failure {
+            fn from(error: $error) -> Self {
+                $crate::error::Failure::of(&error)
+            }
+        })*
+    };
+}
+pub(crate) use failure_from;

@@ -1,0 +1,35 @@
+//! Reseal: the credential vault for AI-agent runtimes.
+//!
+//! Config files and `auth-profiles.json` hold only [`reference::SecretRef`]s; the secrets
+//! themselves rest in one encrypted vault file (or in the environment, a file, or the output of a
+//! command). The layers below import downwards only; `tests/tidy.rs` checks it.
+//!
+//! ```text
+//!  9  cli
+//!  8  daemon  launch  helper
+//!  7  runtime
+//!  6  unlock  store  source
+//! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
+//!  5  snapshot   4  config   3  profile   2  vault  reference   1  crypto   0  secret name time error
+//! -1  sys
+//! ```
+
+pub mod cli;
+pub mod config;
+pub mod crypto;
+pub mod daemon;
+pub mod error;
+pub mod helper;
+pub mod launch;
+pub mod name;
+pub mod profile;
+pub mod reference;
+pub mod runtime;
+pub mod secret;
+pub mod snapshot;
+pub mod source;
+pub mod store;
+pub mod sys;
+pub mod time;
+pub mod unlock;
+pub mod vault;

@@ -1,0 +1,8 @@
+//! The `reseal` program: everything it does is in [`reseal::cli`].
+
+#[global_allocator]
+static ALLOCATOR: reseal::sys::alloc::ZeroOnFree = reseal::sys::alloc::ZeroOnFree;
+
+fn main() -> std::process::ExitCode {
+    reseal::cli::main()
+}

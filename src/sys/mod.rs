@@ -1,0 +1,12 @@
+//! The system edge: the only module with `unsafe`.
+//!
+//! Locked memory, process hardening, peer credentials, descriptors, the terminal. Nothing here
+//! knows what a vault is.
+
+pub mod alloc;
+pub mod arena;
+pub mod clock;
+pub mod harden;
+pub mod peer;
+pub mod random;
+pub mod tty;
