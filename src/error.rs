@@ -171,7 +171,10 @@ pub struct Failure {
 impl Failure {
     /// A failure with this code and text.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// Flattens an error and the chain of its sources into one text.
@@ -183,7 +186,10 @@ impl Failure {
             message.push_str(&inner.to_string());
             source = inner.source();
         }
-        Self { code: error.code(), message }
+        Self {
+            code: error.code(),
+            message,
+        }
     }
 
     /// The kind that decides the exit code.

@@ -19,13 +19,17 @@ pub const MAX_ALIAS: usize = 64;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a record name.
-    #[error("a record name starts with a letter or digit, has only letters, digits and . _ : / # -, at most 256 of them, and no segment . or ..")]
+    #[error(
+        "a record name starts with a letter or digit, has only letters, digits and . _ : / # -, at most 256 of them, and no segment . or .."
+    )]
     Record,
     /// Not a profile id.
     #[error("a profile id is PROVIDER:NAME, without control characters, at most 256 bytes")]
     Profile,
     /// Not an agent id.
-    #[error("an agent id has only a-z, 0-9, _ and -, starts with a letter or digit, and is at most 64 long")]
+    #[error(
+        "an agent id has only a-z, 0-9, _ and -, starts with a letter or digit, and is at most 64 long"
+    )]
     Agent,
     /// Not a provider alias.
     #[error("a provider alias matches [a-z][a-z0-9_-]{{0,63}}")]
@@ -95,16 +99,23 @@ name_type! {
 pub fn is_exec_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     let first_ok = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
-    let rest_ok =
-        bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._:/#-".contains(b));
-    let segments_ok = text.split('/').all(|segment| segment != "." && segment != "..");
+    let rest_ok = bytes
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || b"._:/#-".contains(b));
+    let segments_ok = text
+        .split('/')
+        .all(|segment| segment != "." && segment != "..");
     first_ok && rest_ok && segments_ok && bytes.len() <= MAX_RECORD_NAME
 }
 
 impl FromStr for RecordName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if is_exec_id(text) { Ok(Self(text.to_owned())) } else { Err(NameError::Record) }
+        if is_exec_id(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Record)
+        }
     }
 }
 
@@ -146,7 +157,8 @@ impl FromStr for ProfileId {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
         let parts = text.split_once(':');
-        let parts_ok = parts.is_some_and(|(provider, name)| !provider.is_empty() && !name.is_empty());
+        let parts_ok =
+            parts.is_some_and(|(provider, name)| !provider.is_empty() && !name.is_empty());
         let bytes_ok = !text.chars().any(char::is_control) && text.trim() == text;
         if parts_ok && bytes_ok && text.len() <= MAX_PROFILE_ID {
             Ok(Self(text.to_owned()))
@@ -159,7 +171,9 @@ impl FromStr for ProfileId {
 impl ProfileId {
     /// The part before the first colon.
     pub fn provider(&self) -> &str {
-        self.0.split_once(':').map_or(&self.0, |(provider, _)| provider)
+        self.0
+            .split_once(':')
+            .map_or(&self.0, |(provider, _)| provider)
     }
 
     /// The part after the first colon.
@@ -218,19 +232,45 @@ mod tests {
 
     #[test]
     fn record_names() {
-        for good in ["a", "openai/default", "a.b:c#d-e_f/g", "op://x", "a..b", &"a".repeat(256)] {
+        for good in [
+            "a",
+            "openai/default",
+            "a.b:c#d-e_f/g",
+            "op://x",
+            "a..b",
+            &"a".repeat(256),
+        ] {
             assert!(good.parse::<RecordName>().is_ok(), "{good}");
         }
-        for bad in ["", "_a", "/a", "a b", "a@b", "a/../b", "a/.", "a+b", "a=b", "ä", &"a".repeat(257)] {
+        for bad in [
+            "",
+            "_a",
+            "/a",
+            "a b",
+            "a@b",
+            "a/../b",
+            "a/.",
+            "a+b",
+            "a=b",
+            "ä",
+            &"a".repeat(257),
+        ] {
             assert_eq!(bad.parse::<RecordName>(), Err(NameError::Record), "{bad}");
         }
     }
 
     #[test]
     fn records_of_profiles() {
-        let name = |id: &str| RecordName::for_profile(&id.parse().unwrap()).unwrap().to_string();
+        let name = |id: &str| {
+            RecordName::for_profile(&id.parse().unwrap())
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(name("openai:default"), "openai/default");
-        assert_eq!(name("anthropic:me@example.com"), "anthropic/me#40example.com");
+        assert_eq!(
+            name("anthropic:me@example.com"),
+            "anthropic/me#40example.com"
+        );
         assert_eq!(name("a:b:c"), "a/b#3ac");
         assert_eq!(name("a:.."), "a/#2e.");
         assert_eq!(name("_a:b"), "x##5fa/b");

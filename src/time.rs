@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A point in time, in milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 #[serde(transparent)]
 pub struct UnixMs(pub u64);
 
@@ -18,7 +20,10 @@ impl UnixMs {
 
     /// This point plus a duration; saturates.
     pub fn plus(self, duration: Duration) -> UnixMs {
-        UnixMs(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        UnixMs(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -56,7 +61,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         _ => return Err(DurationError::Form),
     };
     let duration = number.checked_mul(millis).map(Duration::from_millis);
-    duration.filter(|d| *d <= MAX_DURATION).ok_or(DurationError::TooLong)
+    duration
+        .filter(|d| *d <= MAX_DURATION)
+        .ok_or(DurationError::TooLong)
 }
 
 #[cfg(test)]
@@ -79,7 +86,13 @@ mod tests {
         }
         assert_eq!(parse_duration("3650d"), Ok(MAX_DURATION));
         assert_eq!(parse_duration("3651d"), Err(DurationError::TooLong));
-        assert_eq!(parse_duration("99999999999999999999s"), Err(DurationError::TooLong));
-        assert_eq!(parse_duration("18446744073709551615w"), Err(DurationError::TooLong));
+        assert_eq!(
+            parse_duration("99999999999999999999s"),
+            Err(DurationError::TooLong)
+        );
+        assert_eq!(
+            parse_duration("18446744073709551615w"),
+            Err(DurationError::TooLong)
+        );
     }
 }

@@ -99,7 +99,11 @@ impl SecretValue {
         let end = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| {
             rest.strip_suffix(b"\r").map_or(rest.len(), <[u8]>::len)
         });
-        if end == bytes.len() { self.clone() } else { self.slice(0..end) }
+        if end == bytes.len() {
+            self.clone()
+        } else {
+            self.slice(0..end)
+        }
     }
 
     /// The bytes. The one way in; call sites are listed in `tests/tidy.rs`.
@@ -153,7 +157,10 @@ impl<P: Purpose> Key<P> {
         if let Ok(array) = bytes.as_mut_slice().try_into() {
             fill(array);
         }
-        Self { bytes, purpose: PhantomData }
+        Self {
+            bytes,
+            purpose: PhantomData,
+        }
     }
 
     /// Like [`Key::build`], for a `fill` that can fail.
@@ -168,7 +175,10 @@ impl<P: Purpose> Key<P> {
     /// # Panics
     /// Never: the memory was made with this length.
     pub fn expose(&self) -> &[u8; 32] {
-        self.bytes.as_slice().try_into().expect("a key has 32 bytes by construction")
+        self.bytes
+            .as_slice()
+            .try_into()
+            .expect("a key has 32 bytes by construction")
     }
 }
 

@@ -4,7 +4,10 @@ use super::*;
 fn debug_shows_no_content() {
     let value = SecretValue::copy_of(b"canary-0123456789");
     assert_eq!(format!("{value:?}"), "SecretValue([redacted])");
-    assert_eq!(format!("{:?}", Some((&value, 1))), "Some((SecretValue([redacted]), 1))");
+    assert_eq!(
+        format!("{:?}", Some((&value, 1))),
+        "Some((SecretValue([redacted]), 1))"
+    );
 }
 
 #[test]
@@ -17,7 +20,12 @@ fn equality_compares_content() {
 
 #[test]
 fn line_ends() {
-    let strip = |text: &[u8]| SecretValue::copy_of(text).without_line_end().expose().to_vec();
+    let strip = |text: &[u8]| {
+        SecretValue::copy_of(text)
+            .without_line_end()
+            .expose()
+            .to_vec()
+    };
     assert_eq!(strip(b"a\n"), b"a");
     assert_eq!(strip(b"a\r\n"), b"a");
     assert_eq!(strip(b"a\n\n"), b"a\n");
@@ -30,10 +38,16 @@ fn line_ends() {
 fn reads_up_to_the_limit_and_refuses_one_more() {
     for len in [0usize, 1, 4095, 4096, 4097, 70_000] {
         let data: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-        let value = SecretValue::read_from(&mut data.as_slice(), len).unwrap().unwrap();
+        let value = SecretValue::read_from(&mut data.as_slice(), len)
+            .unwrap()
+            .unwrap();
         assert_eq!(value.expose(), data);
         if len > 0 {
-            assert!(SecretValue::read_from(&mut data.as_slice(), len - 1).unwrap().is_none());
+            assert!(
+                SecretValue::read_from(&mut data.as_slice(), len - 1)
+                    .unwrap()
+                    .is_none()
+            );
         }
     }
 }

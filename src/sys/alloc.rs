@@ -32,8 +32,7 @@ unsafe impl GlobalAlloc for ZeroOnFree {
         // SAFETY: the caller vouches that `new_size` is not zero and fits the alignment; the copy
         // stays inside both blocks; the old one is wiped and freed only if there is a new one.
         unsafe {
-            let larger =
-                System.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
+            let larger = System.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
             if !larger.is_null() {
                 std::ptr::copy_nonoverlapping(block, larger, layout.size().min(new_size));
                 self.dealloc(block, layout);

@@ -66,5 +66,10 @@ pub struct ArenaStatus {
 
 /// What backs the arena of this process.
 pub fn status() -> ArenaStatus {
-    ArenaStatus { backing: Backing::Unlocked, capacity: 0, used: 0, overflow: 0 }
+    ArenaStatus {
+        backing: Backing::Unlocked,
+        capacity: 0,
+        used: 0,
+        overflow: 0,
+    }
 }

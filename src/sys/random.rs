@@ -7,4 +7,3 @@
 pub fn fill(buffer: &mut [u8]) {
     getrandom::fill(buffer).expect("the operating system gives randomness");
 }
-
