@@ -1,1 +1,4 @@
-//! (stub: see the plan)
+//! Credential protocols of other programs, answered from the vault.
+#![forbid(unsafe_code)]
+
+pub mod exec_provider;
