@@ -9,4 +9,5 @@ pub mod clock;
 pub mod harden;
 pub mod peer;
 pub mod random;
+pub mod spawn;
 pub mod tty;
