@@ -140,6 +140,7 @@ codes! {
     DaemonBusy = "daemon.busy", Unavailable, "The daemon has no room for another connection.";
     DaemonProtocol = "daemon.protocol", Unavailable, "The daemon or its client sent something that the protocol does not allow.";
     DaemonVersion = "daemon.version", Unavailable, "The daemon speaks another version of the protocol.";
+    DaemonRunning = "daemon.running", Stale, "A daemon already serves the state folder.";
     DaemonPeer = "daemon.peer", Denied, "The process at the other end of the socket is not the expected user.";
     DaemonUnsafe = "daemon.unsafe", Denied, "The socket's folder is not private.";
 
