@@ -4,6 +4,7 @@
 //! response body, no argv. Every module has its own small error enum; what they share is
 //! [`Coded`]: a code for programs, a kind for the exit status. Advice ("run `reseal vault
 //! unlock`") lives in the CLI.
+#![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 

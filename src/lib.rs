@@ -10,7 +10,8 @@
 //!  7  runtime
 //!  6  unlock  store  source
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
-//!  5  snapshot   4  config   3  profile   2  vault  reference   1  crypto   0  secret name time error
+//!  5  snapshot   4  config   3  profile   2  vault  reference   1  crypto
+//!  0  secret  name  time  error
 //! -1  sys
 //! ```
 

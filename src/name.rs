@@ -1,6 +1,7 @@
 //! Names that can't be wrong: records, agents, profiles, provider aliases.
 //!
 //! Each type is made only by its parser, so a name that exists is a name that is allowed.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +21,8 @@ pub const MAX_ALIAS: usize = 64;
 pub enum NameError {
     /// Not a record name.
     #[error(
-        "a record name starts with a letter or digit, has only letters, digits and . _ : / # -, at most 256 of them, and no segment . or .."
+        "a record name starts with a letter or digit, has only letters, digits and . _ : / # -, \
+         at most 256 of them, and no segment . or .."
     )]
     Record,
     /// Not a profile id.
@@ -28,7 +30,8 @@ pub enum NameError {
     Profile,
     /// Not an agent id.
     #[error(
-        "an agent id has only a-z, 0-9, _ and -, starts with a letter or digit, and is at most 64 long"
+        "an agent id has only a-z, 0-9, _ and -, starts with a letter or digit, and is at most 64 \
+         long"
     )]
     Agent,
     /// Not a provider alias.
@@ -46,7 +49,8 @@ crate::error::failure_from!(NameError);
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 

@@ -1,6 +1,7 @@
 //! Points in time and durations as the file formats and the command line write them.
 //!
 //! The clock itself is not here: `now` is an argument of everything below the purity wall.
+#![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
