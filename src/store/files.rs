@@ -1,0 +1,300 @@
+//! Small state files (`reseal.json`, `auth-profiles.json`): bounded reads, and atomic writes that
+//! notice when somebody else changed the file since it was read.
+//!
+//! Invariant: a file is either the old one or the new one, whole, on the disk when a write
+//! returns. Its mode and owner stay, and a symlink to it stays a symlink.
+
+use super::disk::{Disk, OsDisk};
+use super::vault_file::parent;
+use super::{Holder, StoreError};
+use crate::secret::SecretValue;
+use crate::sys;
+use rustix::fs::{Gid, Mode, Uid};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The largest state file in bytes: 4 MiB, the limit of a config document.
+pub const MAX_STATE_FILE: usize = 4 << 20;
+
+/// How long a write waits for another process that writes the same file.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a file of at most `max` bytes; `None` if there is none.
+///
+/// # Errors
+/// `file.too_large`; `file.permission` if it is not a regular file or not readable; `file.io`.
+pub fn read(path: &Path, max: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut file = match open_regular(path) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    read_bounded(&mut file, path, max).map(Some)
+}
+
+/// Reads a file that holds a secret, straight into locked memory. It must be ours or root's and
+/// give nothing to others; a pipe (`/dev/fd/3`, process substitution) is taken as it comes.
+///
+/// # Errors
+/// `file.permission` if others can read or write it; `file.too_large`; `file.io` (also if it is
+/// not there: whoever names such a file means it).
+pub fn read_secret(path: &Path, max: usize) -> Result<SecretValue, StoreError> {
+    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+    let metadata = file.metadata().map_err(StoreError::io("look at", path))?;
+    let refuse = |why| {
+        Err(StoreError::Unsafe {
+            path: path.to_path_buf(),
+            why,
+        })
+    };
+    if metadata.is_dir() {
+        return refuse("is a folder");
+    }
+    if metadata.is_file() {
+        if metadata.uid() != rustix::process::geteuid().as_raw() && metadata.uid() != 0 {
+            return refuse("is owned by another user");
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return refuse("can be read or written by other users (its mode must be 0600)");
+        }
+    }
+    SecretValue::read_from(&mut file, max)
+        .map_err(StoreError::io("read", path))?
+        .ok_or_else(|| StoreError::TooLarge {
+            path: path.to_path_buf(),
+            max: max as u64,
+        })
+}
+
+/// Writes a file if it still holds `before` (`None`: if it is still absent). A new file is 0600.
+///
+/// All programs that write through here exclude each other by a lock on the file that is being
+/// replaced; against others, the content is compared just before.
+///
+/// # Errors
+/// `config.conflict` if it holds something else; `vault.busy` if another process keeps writing it;
+/// `file.too_large` over [`MAX_STATE_FILE`]; `file.permission`; `file.io`.
+pub fn write(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), StoreError> {
+    if after.len() > MAX_STATE_FILE {
+        let max = MAX_STATE_FILE as u64;
+        return Err(StoreError::TooLarge {
+            path: path.to_path_buf(),
+            max,
+        });
+    }
+    match before {
+        None => write_new(path, after),
+        Some(before) => {
+            let target = follow(path)?;
+            let old = lock_unchanged(&target, before)?;
+            replace(&target, Some(&old), after)
+        }
+    }
+}
+
+/// Writes a file whatever was there, 0600 if it is new: for output that nobody edits.
+///
+/// # Errors
+/// `file.permission`; `file.io`.
+pub fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let target = match follow(path) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return match write_new(path, bytes) {
+                // Somebody made it meanwhile.
+                Err(StoreError::Conflict(_)) => replace(&follow(path)?, None, bytes),
+                other => other,
+            };
+        }
+        other => other?,
+    };
+    let old = open_regular(&target)?;
+    replace(&target, Some(&old), bytes)
+}
+
+fn open_regular(path: &Path) -> Result<File, StoreError> {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(StoreError::io("open", path))?;
+    let metadata = file.metadata().map_err(StoreError::io("look at", path))?;
+    if !metadata.is_file() {
+        let why = "is not a regular file";
+        return Err(StoreError::Unsafe {
+            path: path.to_path_buf(),
+            why,
+        });
+    }
+    Ok(file)
+}
+
+fn read_bounded(file: &mut File, path: &Path, max: usize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    let limit = max as u64 + 1;
+    Read::by_ref(file)
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(StoreError::io("read", path))?;
+    if bytes.len() > max {
+        return Err(StoreError::TooLarge {
+            path: path.to_path_buf(),
+            max: max as u64,
+        });
+    }
+    Ok(bytes)
+}
+
+fn follow(path: &Path) -> Result<PathBuf, StoreError> {
+    fs::canonicalize(path).map_err(StoreError::io("find", path))
+}
+
+/// Locks the file at a path once it is sure that it is the one at the path and holds `before`.
+fn lock_unchanged(path: &Path, before: &[u8]) -> Result<File, StoreError> {
+    let conflict = || StoreError::Conflict(path.to_path_buf());
+    let mut file = match open_regular(path) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(conflict());
+        }
+        other => other?,
+    };
+    let started = Instant::now();
+    while !file
+        .try_lock()
+        .map(|()| true)
+        .or_else(|error| match error {
+            fs::TryLockError::WouldBlock => Ok(false),
+            fs::TryLockError::Error(error) => Err(StoreError::io("lock", path)(error)),
+        })?
+    {
+        if started.elapsed() >= WRITE_TIMEOUT {
+            let (path, waited) = (path.to_path_buf(), WRITE_TIMEOUT);
+            return Err(StoreError::Busy {
+                path,
+                holder: Holder(None),
+                waited,
+            });
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let held = file.metadata().map_err(StoreError::io("look at", path))?;
+    let at_path = fs::symlink_metadata(path).map_err(|_| conflict())?;
+    if (held.dev(), held.ino()) != (at_path.dev(), at_path.ino()) {
+        return Err(conflict());
+    }
+    match read_bounded(&mut file, path, MAX_STATE_FILE) {
+        Ok(now) if now == before => Ok(file),
+        Ok(_) | Err(StoreError::TooLarge { .. }) => Err(conflict()),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let conflict = || StoreError::Conflict(path.to_path_buf());
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(conflict());
+    }
+    let temp = Temp::beside(path, None)?;
+    temp.fill(bytes)?;
+    let mut taken = false;
+    temp.name(|temp| {
+        OsDisk
+            .rename_new(temp, path)
+            .inspect_err(|error| taken = error.kind() == io::ErrorKind::AlreadyExists)
+    })
+    .map_err(|error| if taken { conflict() } else { error })?;
+    sync_parent(path)
+}
+
+fn replace(path: &Path, old: Option<&File>, bytes: &[u8]) -> Result<(), StoreError> {
+    let temp = Temp::beside(path, old)?;
+    temp.fill(bytes)?;
+    temp.name(|temp| fs::rename(temp, path))?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    let folder = parent(path);
+    OsDisk
+        .sync_folder(folder)
+        .map_err(StoreError::io("flush the folder", folder))
+}
+
+/// A file being written under another name; removed if it never gets its own.
+struct Temp {
+    path: PathBuf,
+    file: File,
+    named: bool,
+}
+
+impl Temp {
+    fn beside(target: &Path, like: Option<&File>) -> Result<Self, StoreError> {
+        let mut random = [0u8; 8];
+        sys::random::fill(&mut random);
+        let mut name = target.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".tmp-{}", data_encoding::HEXLOWER.encode(&random)));
+        let path = parent(target).join(name);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(StoreError::io("make", &path))?;
+        let temp = Self {
+            path,
+            file,
+            named: false,
+        };
+        if let Some(like) = like {
+            temp.take_over(like)?;
+        }
+        Ok(temp)
+    }
+
+    /// Gives the new file the owner and mode of the old one, the owner first: changing it clears
+    /// mode bits, and at no time may the file be open to more people than the old one.
+    fn take_over(&self, like: &File) -> Result<(), StoreError> {
+        let old = like
+            .metadata()
+            .map_err(StoreError::io("look at", &self.path))?;
+        let new = self
+            .file
+            .metadata()
+            .map_err(StoreError::io("look at", &self.path))?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            let (uid, gid) = (Uid::from_raw(old.uid()), Gid::from_raw(old.gid()));
+            rustix::fs::fchown(self.file.as_fd(), Some(uid), Some(gid))
+                .map_err(io::Error::from)
+                .map_err(StoreError::io("keep the owner of", &self.path))?;
+        }
+        rustix::fs::fchmod(self.file.as_fd(), Mode::from_raw_mode(old.mode() & 0o7777))
+            .map_err(io::Error::from)
+            .map_err(StoreError::io("keep the mode of", &self.path))
+    }
+
+    fn fill(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        (&self.file)
+            .write_all(bytes)
+            .and_then(|()| self.file.sync_all())
+            .map_err(StoreError::io("write", &self.path))
+    }
+
+    fn name(mut self, rename: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), StoreError> {
+        rename(&self.path).map_err(StoreError::io("put in place", &self.path))?;
+        self.named = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
