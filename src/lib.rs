@@ -10,7 +10,7 @@
 //!  7  runtime
 //!  6  unlock  store  source
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
-//!  5  snapshot   4  config   3  profile   2  vault  reference   1  crypto
+//!  5  snapshot   4  config   3  profile   2  vault  reference  document   1  crypto
 //!  0  secret  name  time  error
 //! -1  sys
 //! ```
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod daemon;
+pub mod document;
 pub mod error;
 pub mod helper;
 pub mod launch;

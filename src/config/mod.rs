@@ -1,1 +1,2 @@
-//! (stub: see the plan)
+//! (placeholder)
+#![forbid(unsafe_code)]

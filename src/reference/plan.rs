@@ -1,0 +1,132 @@
+//! The resolve plan: every ref once, grouped by source and provider, in batches within limits.
+//!
+//! Invariants: no ref stands in two groups or twice in one; the order of first mention is kept, so
+//! that the same config gives the same plan; what goes in comes out.
+
+use super::{SecretRef, Source};
+use crate::error::{Code, Coded};
+use crate::name::Alias;
+use std::collections::{HashMap, HashSet};
+
+/// The most refs of one plan.
+pub const MAX_REFS: usize = 65_536;
+/// The most refs of one batch (one run of an exec provider), unless the config says otherwise.
+pub const BATCH_REFS: usize = 512;
+/// The largest request of one batch in bytes, unless the config says otherwise.
+pub const BATCH_BYTES: usize = 256 * 1024;
+/// The bytes of a request of the exec protocol around the alias and the ids.
+pub const REQUEST_ENVELOPE: usize = r#"{"protocolVersion":1,"provider":"","ids":[]}"#.len();
+
+/// What one batch may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// The most refs.
+    pub refs: usize,
+    /// The largest request in bytes.
+    pub bytes: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { refs: BATCH_REFS, bytes: BATCH_BYTES }
+    }
+}
+
+/// The refs of one source and provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The kind of place.
+    pub source: Source,
+    /// The alias of the provider.
+    pub provider: Alias,
+    /// The refs, each once, in the order of first mention.
+    pub refs: Vec<SecretRef>,
+}
+
+impl Group {
+    /// Cuts the group into batches: as few as the limits allow, in order. A ref that alone is over
+    /// the byte limit (only a tiny configured limit can do that) is a batch of its own.
+    pub fn batches(&self, limits: BatchLimits) -> Vec<&[SecretRef]> {
+        let envelope = REQUEST_ENVELOPE + self.provider.as_str().len();
+        let mut batches = Vec::new();
+        let (mut start, mut bytes) = (0, envelope);
+        for (i, reference) in self.refs.iter().enumerate() {
+            // Two quotes and a comma; an exec id needs no escape.
+            let cost = reference.id().len() + 3;
+            let full = i - start >= limits.refs || bytes + cost > limits.bytes;
+            if full && i > start {
+                batches.push(&self.refs[start..i]);
+                (start, bytes) = (i, envelope);
+            }
+            bytes += cost;
+        }
+        if start < self.refs.len() {
+            batches.push(&self.refs[start..]);
+        }
+        batches
+    }
+}
+
+/// Every ref that is to be resolved, once, by source and provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolvePlan {
+    groups: Vec<Group>,
+}
+
+impl ResolvePlan {
+    /// Collects, removes duplicates and groups.
+    pub fn new(refs: impl IntoIterator<Item = SecretRef>) -> Result<Self, PlanError> {
+        let mut seen = HashSet::new();
+        let mut place: HashMap<(Source, Alias), usize> = HashMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        for reference in refs {
+            if !seen.insert(reference.clone()) {
+                continue;
+            }
+            if seen.len() > MAX_REFS {
+                return Err(PlanError::TooMany);
+            }
+            let key = (reference.source(), reference.provider().clone());
+            let index = *place.entry(key).or_insert_with(|| {
+                groups.push(Group {
+                    source: reference.source(),
+                    provider: reference.provider().clone(),
+                    refs: Vec::new(),
+                });
+                groups.len() - 1
+            });
+            groups[index].refs.push(reference);
+        }
+        Ok(Self { groups })
+    }
+
+    /// The groups, in the order of first mention.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The number of refs.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.refs.len()).sum()
+    }
+
+    /// True if there is nothing to resolve.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Over [`MAX_REFS`].
+    #[error("more than {MAX_REFS} different SecretRefs")]
+    TooMany,
+}
+
+impl Coded for PlanError {
+    fn code(&self) -> Code {
+        Code::RefLimit
+    }
+}
+crate::error::failure_from!(PlanError);
