@@ -1,6 +1,6 @@
 //! One edit of a document's text, over the concrete syntax tree; and the same on its value.
 
-use super::{Document, DocumentError, Path, Segment, BOM, options};
+use super::{BOM, Document, DocumentError, Path, Segment, options};
 use jsonc_parser::cst::{CstInputValue, CstNode, CstRootNode};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -12,9 +12,14 @@ pub(super) fn set(
     value: &Value,
 ) -> Result<Zeroizing<String>, DocumentError> {
     let (root, bom) = tree(document, path)?;
-    let blocked = || DocumentError::Blocked { file: document.name.clone(), path: path.clone() };
+    let blocked = || DocumentError::Blocked {
+        file: document.name.clone(),
+        path: path.clone(),
+    };
     let mut segments = path.segments();
-    let Some(mut node) = root.value() else { return Err(blocked()) };
+    let Some(mut node) = root.value() else {
+        return Err(blocked());
+    };
     while let Some((segment, rest)) = segments.split_first() {
         if node.as_null_keyword().is_some() {
             break;
@@ -52,14 +57,20 @@ pub(super) fn set(
 /// The text without what stands at `path`, which exists.
 pub(super) fn remove(document: &Document, path: &Path) -> Result<Zeroizing<String>, DocumentError> {
     let (root, bom) = tree(document, path)?;
-    let edit = || DocumentError::Edit { file: document.name.clone(), path: path.clone() };
+    let edit = || DocumentError::Edit {
+        file: document.name.clone(),
+        path: path.clone(),
+    };
     let (last, way) = path.segments().split_last().ok_or_else(edit)?;
     let mut node = root.value().ok_or_else(edit)?;
     for segment in way {
         node = child(&node, segment).ok_or_else(edit)?;
     }
     if let Some(object) = node.as_object() {
-        last.as_key().and_then(|key| object.get(key)).ok_or_else(edit)?.remove();
+        last.as_key()
+            .and_then(|key| object.get(key))
+            .ok_or_else(edit)?
+            .remove();
     } else {
         child(&node, last).ok_or_else(edit)?.remove();
     }
@@ -98,7 +109,9 @@ pub(super) fn set_value(at: &mut Value, path: &[Segment], value: Value) {
 
 /// Takes out what stands at `path`.
 pub(super) fn remove_value(at: &mut Value, path: &[Segment]) {
-    let Some((segment, rest)) = path.split_first() else { return };
+    let Some((segment, rest)) = path.split_first() else {
+        return;
+    };
     match at {
         Value::Object(object) => {
             let Some(key) = segment.as_key() else { return };
@@ -122,15 +135,14 @@ pub(super) fn remove_value(at: &mut Value, path: &[Segment]) {
     }
 }
 
-fn tree<'a>(
-    document: &'a Document,
-    path: &Path,
-) -> Result<(CstRootNode, &'a str), DocumentError> {
+fn tree<'a>(document: &'a Document, path: &Path) -> Result<(CstRootNode, &'a str), DocumentError> {
     let text: &'a str = document.text.as_str();
     let body = text.strip_prefix(BOM).unwrap_or(text);
     let bom = &text[..text.len() - body.len()];
-    let root = CstRootNode::parse(body, &options())
-        .map_err(|_| DocumentError::Edit { file: document.name.clone(), path: path.clone() })?;
+    let root = CstRootNode::parse(body, &options()).map_err(|_| DocumentError::Edit {
+        file: document.name.clone(),
+        path: path.clone(),
+    })?;
     Ok((root, bom))
 }
 
@@ -173,10 +185,12 @@ fn replace(node: CstNode, value: CstInputValue) -> Option<()> {
 
 /// `value` inside the objects that the rest of a path needs. There is no array to take an index.
 fn nested(rest: &[Segment], value: &Value) -> Option<CstInputValue> {
-    rest.iter().rev().try_fold(input(value), |inner, segment| match segment {
-        Segment::Key(key) => Some(CstInputValue::Object(vec![(key.clone(), inner)])),
-        Segment::Index(_) => None,
-    })
+    rest.iter()
+        .rev()
+        .try_fold(input(value), |inner, segment| match segment {
+            Segment::Key(key) => Some(CstInputValue::Object(vec![(key.clone(), inner)])),
+            Segment::Index(_) => None,
+        })
 }
 
 fn input(value: &Value) -> CstInputValue {
@@ -187,7 +201,10 @@ fn input(value: &Value) -> CstInputValue {
         Value::String(value) => CstInputValue::String(value.clone()),
         Value::Array(values) => CstInputValue::Array(values.iter().map(input).collect()),
         Value::Object(object) => CstInputValue::Object(
-            object.iter().map(|(key, value)| (key.clone(), input(value))).collect(),
+            object
+                .iter()
+                .map(|(key, value)| (key.clone(), input(value)))
+                .collect(),
         ),
     }
 }

@@ -58,7 +58,9 @@ impl Document {
     /// Syntax errors with their place; [`MAX_DOCUMENT`] and [`MAX_DEPTH`] exceeded.
     pub fn parse(text: &str, name: &str) -> Result<Self, DocumentError> {
         if text.len() > MAX_DOCUMENT {
-            return Err(DocumentError::TooLarge { file: name.to_owned() });
+            return Err(DocumentError::TooLarge {
+                file: name.to_owned(),
+            });
         }
         let value = read(text, name)?;
         Ok(Self {
@@ -80,7 +82,11 @@ impl Document {
                 let before = String::from_utf8_lossy(&bytes[..byte]);
                 let place = position(&before, byte);
                 let problem = "not UTF-8".to_owned();
-                Err(DocumentError::Syntax { file: name.to_owned(), place, problem })
+                Err(DocumentError::Syntax {
+                    file: name.to_owned(),
+                    place,
+                    problem,
+                })
             }
         }
     }
@@ -88,7 +94,11 @@ impl Document {
     /// A document that holds an empty object.
     pub fn empty(name: &str) -> Self {
         let text = Zeroizing::new("{}\n".to_owned());
-        Self { name: name.to_owned(), text, value: Value::Object(Map::new()) }
+        Self {
+            name: name.to_owned(),
+            text,
+            value: Value::Object(Map::new()),
+        }
     }
 
     /// What errors call the file.
@@ -108,7 +118,9 @@ impl Document {
 
     /// The value at a path.
     pub fn get(&self, path: &Path) -> Option<&Value> {
-        path.segments().iter().try_fold(&self.value, |value, segment| step(value, segment))
+        path.segments()
+            .iter()
+            .try_fold(&self.value, |value, segment| step(value, segment))
     }
 
     /// Where the value at a path stands.
@@ -116,15 +128,18 @@ impl Document {
         let text = self.text.strip_prefix(BOM).unwrap_or(&self.text);
         let parsed = parse_to_ast(text, &collect(), &options()).ok()?;
         let root = parsed.value?;
-        let found = path.segments().iter().try_fold(&root, |node, segment| match node {
-            ast::Value::Object(object) => {
-                let key = segment.as_key()?;
-                let property = object.properties.iter().find(|p| p.name.as_str() == key)?;
-                Some(&property.value)
-            }
-            ast::Value::Array(array) => array.elements.get(segment.as_index()?),
-            _ => None,
-        })?;
+        let found = path
+            .segments()
+            .iter()
+            .try_fold(&root, |node, segment| match node {
+                ast::Value::Object(object) => {
+                    let key = segment.as_key()?;
+                    let property = object.properties.iter().find(|p| p.name.as_str() == key)?;
+                    Some(&property.value)
+                }
+                ast::Value::Array(array) => array.elements.get(segment.as_index()?),
+                _ => None,
+            })?;
         let byte = found.range().start + (self.text.len() - text.len());
         Some(position(&self.text, byte))
     }
@@ -164,10 +179,15 @@ impl Document {
         path: &Path,
     ) -> Result<(), DocumentError> {
         if text.len() > MAX_DOCUMENT {
-            return Err(DocumentError::TooLarge { file: self.name.clone() });
+            return Err(DocumentError::TooLarge {
+                file: self.name.clone(),
+            });
         }
         if read(&text, &self.name)? != expected {
-            return Err(DocumentError::Edit { file: self.name.clone(), path: path.clone() });
+            return Err(DocumentError::Edit {
+                file: self.name.clone(),
+                path: path.clone(),
+            });
         }
         self.text = text;
         self.value = expected;
@@ -191,17 +211,27 @@ fn step<'a>(value: &'a Value, segment: &Segment) -> Option<&'a Value> {
 }
 
 fn options() -> ParseOptions {
-    ParseOptions { allow_missing_commas: false, ..ParseOptions::default() }
+    ParseOptions {
+        allow_missing_commas: false,
+        ..ParseOptions::default()
+    }
 }
 
 fn collect() -> CollectOptions {
-    CollectOptions { comments: CommentCollectionStrategy::Off, tokens: false }
+    CollectOptions {
+        comments: CommentCollectionStrategy::Off,
+        tokens: false,
+    }
 }
 
 /// Parses the text into a value.
 fn read(full: &str, name: &str) -> Result<Value, DocumentError> {
     let text = full.strip_prefix(BOM).unwrap_or(full);
-    let reader = Reader { full, base: full.len() - text.len(), name };
+    let reader = Reader {
+        full,
+        base: full.len() - text.len(),
+        name,
+    };
     let parsed = parse_to_ast(text, &collect(), &options()).map_err(|e| reader.syntax(&e))?;
     match parsed.value {
         Some(value) => reader.value(value, 0),
@@ -250,7 +280,11 @@ impl Reader<'_> {
 
     fn fail(&self, byte: usize, problem: &str) -> DocumentError {
         let place = position(self.full, self.base + byte);
-        DocumentError::Syntax { file: self.name.to_owned(), place, problem: problem.to_owned() }
+        DocumentError::Syntax {
+            file: self.name.to_owned(),
+            place,
+            problem: problem.to_owned(),
+        }
     }
 
     fn syntax(&self, error: &ParseError) -> DocumentError {
@@ -278,7 +312,10 @@ fn number(text: &str) -> Option<Number> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+    if let Some(hex) = digits
+        .strip_prefix("0x")
+        .or_else(|| digits.strip_prefix("0X"))
+    {
         let value = u64::from_str_radix(hex, 16).ok()?;
         return if negative {
             i64::try_from(value).ok().map(|value| Number::from(-value))

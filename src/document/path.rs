@@ -35,7 +35,11 @@ impl Segment {
             Segment::Key(key) => {
                 let canonical = key == "0" || !key.starts_with('0');
                 let digits = !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
-                if canonical && digits { key.parse().ok() } else { None }
+                if canonical && digits {
+                    key.parse().ok()
+                } else {
+                    None
+                }
             }
         }
     }
@@ -152,7 +156,9 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
 
 /// Why a path was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a path is KEY.KEY[INDEX], a key with other characters in double quotes (at character {at})")]
+#[error(
+    "a path is KEY.KEY[INDEX], a key with other characters in double quotes (at character {at})"
+)]
 pub struct PathError {
     /// Where, in characters from 1.
     pub at: usize,
@@ -172,7 +178,10 @@ impl FromStr for Path {
             return Err(PathError { at: MAX_PATH_TEXT });
         }
         let chars: Vec<char> = text.chars().collect();
-        let mut reader = Reader { chars: &chars, at: 0 };
+        let mut reader = Reader {
+            chars: &chars,
+            at: 0,
+        };
         let mut segments = Vec::new();
         loop {
             segments.push(match reader.peek() {
@@ -227,7 +236,11 @@ impl Reader<'_> {
         }
         let digits: String = self.chars[start..self.at].iter().collect();
         let index = digits.parse().map_err(|_| self.fail())?;
-        if self.next()? == ']' { Ok(Segment::Index(index)) } else { Err(self.fail()) }
+        if self.next()? == ']' {
+            Ok(Segment::Index(index))
+        } else {
+            Err(self.fail())
+        }
     }
 
     /// A key without quotes; a backslash takes the next character as it stands.
@@ -246,7 +259,11 @@ impl Reader<'_> {
             }
             self.at += 1;
         }
-        if key.is_empty() { Err(self.fail()) } else { Ok(Segment::Key(key)) }
+        if key.is_empty() {
+            Err(self.fail())
+        } else {
+            Ok(Segment::Key(key))
+        }
     }
 
     fn quoted(&mut self) -> Result<Segment, PathError> {
@@ -277,7 +294,10 @@ impl Reader<'_> {
                 return char::from_u32(value).ok_or_else(|| self.fail());
             }
             let digit = c.to_digit(16).ok_or_else(|| self.fail())?;
-            value = value.checked_mul(16).and_then(|v| v.checked_add(digit)).unwrap_or(u32::MAX);
+            value = value
+                .checked_mul(16)
+                .and_then(|v| v.checked_add(digit))
+                .unwrap_or(u32::MAX);
         }
     }
 }

@@ -92,7 +92,11 @@ pub fn env_file(text: &str, defaults: &Defaults) -> Result<Vec<EnvEntry>, TextEr
         }
         let fail = |problem| TextError::at(text, start, problem);
         let entry = env_line(line, index + 1, defaults).map_err(fail)?;
-        refs += entry.value.iter().filter(|piece| matches!(piece, EnvPiece::Ref(_))).count();
+        refs += entry
+            .value
+            .iter()
+            .filter(|piece| matches!(piece, EnvPiece::Ref(_)))
+            .count();
         if refs > MAX_EMBEDDED_REFS || entries.len() == MAX_ENV_ENTRIES {
             return Err(fail(Problem::TooMany));
         }
@@ -104,7 +108,9 @@ pub fn env_file(text: &str, defaults: &Defaults) -> Result<Vec<EnvEntry>, TextEr
 fn env_line(line: &str, number: usize, defaults: &Defaults) -> Result<EnvEntry, Problem> {
     let (head, raw) = line.split_once('=').ok_or(Problem::NoAssignment)?;
     let head = head.trim();
-    let name = head.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t']));
+    let name = head
+        .strip_prefix("export")
+        .filter(|rest| rest.starts_with([' ', '\t']));
     let name = name.unwrap_or(head).trim();
     if !is_variable(name) {
         return Err(Problem::Name);
@@ -114,14 +120,20 @@ fn env_line(line: &str, number: usize, defaults: &Defaults) -> Result<EnvEntry, 
     let value = if literal {
         vec![EnvPiece::Text(value)]
     } else if let Some(rest) = whole.strip_prefix(TEXT_PREFIX) {
-        vec![EnvPiece::Ref(SecretRef::parse_text(rest.trim(), defaults).map_err(Problem::Ref)?)]
+        vec![EnvPiece::Ref(
+            SecretRef::parse_text(rest.trim(), defaults).map_err(Problem::Ref)?,
+        )]
     } else if let Some(reference) = older_spelling(whole, defaults) {
         vec![EnvPiece::Ref(reference)]
     } else {
         let pieces = pieces(&value, 0, &value, defaults).map_err(|error| error.problem)?;
         pieces.iter().map(owned).collect::<Result<Vec<_>, _>>()?
     };
-    Ok(EnvEntry { name: name.to_owned(), value, line: number })
+    Ok(EnvEntry {
+        name: name.to_owned(),
+        value,
+        line: number,
+    })
 }
 
 /// A `secretref:` outside braces has no end that could be known, so it is refused.
@@ -135,7 +147,10 @@ fn owned(piece: &Piece<'_>) -> Result<EnvPiece, Problem> {
 
 /// A name that the environment can hold: letters, digits and `_`, not starting with a digit.
 fn is_variable(name: &str) -> bool {
-    let first_ok = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let first_ok = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     first_ok && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
@@ -151,10 +166,15 @@ fn unquote(raw: &str) -> Result<(String, bool), Problem> {
         Some('"') => double_quoted(&raw[1..]).map(|value| (value, false)),
         _ => {
             // A comment after a bare value starts with a space before the `#`.
-            let end = raw.match_indices('#').find(|(i, _)| {
-                *i == 0 || raw[..*i].ends_with([' ', '\t'])
-            });
-            Ok((raw[..end.map_or(raw.len(), |(i, _)| i)].trim_end().to_owned(), false))
+            let end = raw
+                .match_indices('#')
+                .find(|(i, _)| *i == 0 || raw[..*i].ends_with([' ', '\t']));
+            Ok((
+                raw[..end.map_or(raw.len(), |(i, _)| i)]
+                    .trim_end()
+                    .to_owned(),
+                false,
+            ))
         }
     }
 }
@@ -183,7 +203,11 @@ fn double_quoted(inside: &str) -> Result<String, Problem> {
 
 fn only_comment(after: &str) -> Result<(), Problem> {
     let after = after.trim_start();
-    if after.is_empty() || after.starts_with('#') { Ok(()) } else { Err(Problem::Quote) }
+    if after.is_empty() || after.starts_with('#') {
+        Ok(())
+    } else {
+        Err(Problem::Quote)
+    }
 }
 
 /// `base` is where `text` starts in `whole`, for the place in errors.
@@ -217,7 +241,9 @@ fn pieces<'a>(
         if kept < open {
             found.push(Piece::Text(&text[kept..open]));
         }
-        found.push(Piece::Ref(reference.map_err(|error| fail(Problem::Ref(error)))?));
+        found.push(Piece::Ref(
+            reference.map_err(|error| fail(Problem::Ref(error)))?,
+        ));
         kept = text.len() - body.len() + end + CLOSE.len();
         at = kept;
     }
@@ -273,7 +299,11 @@ impl TextError {
         let before = &text[..offset];
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
         let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-        Self { line, column: before[line_start..].chars().count() + 1, problem }
+        Self {
+            line,
+            column: before[line_start..].chars().count() + 1,
+            problem,
+        }
     }
 }
 

@@ -17,8 +17,9 @@ pub const REDACTED_MARKER: &str = "__OPENCLAW_REDACTED__";
 /// True if `text` is a name that an `env` ref may have: `^[A-Z][A-Z0-9_]{0,127}$`.
 pub fn is_env_name(text: &str) -> bool {
     let first_ok = text.as_bytes().first().is_some_and(u8::is_ascii_uppercase);
-    let rest_ok =
-        text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let rest_ok = text
+        .bytes()
+        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     first_ok && rest_ok && text.len() <= MAX_ENV_NAME
 }
 
@@ -48,7 +49,10 @@ impl SecretInput {
             Value::String(text) => Self::parse_text(text, defaults),
             Value::Object(object) => {
                 let reference = SecretRef::from_json(value, defaults)?;
-                Ok(SecretInput::Ref { reference, older: !object.contains_key("provider") })
+                Ok(SecretInput::Ref {
+                    reference,
+                    older: !object.contains_key("provider"),
+                })
             }
             Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(RefError::NotObject),
         }
@@ -60,10 +64,16 @@ impl SecretInput {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix(TEXT_PREFIX) {
             let reference = SecretRef::parse_text(rest, defaults)?;
-            return Ok(SecretInput::Ref { reference, older: true });
+            return Ok(SecretInput::Ref {
+                reference,
+                older: true,
+            });
         }
         if let Some(reference) = older_spelling(text, defaults) {
-            return Ok(SecretInput::Ref { reference, older: true });
+            return Ok(SecretInput::Ref {
+                reference,
+                older: true,
+            });
         }
         match text {
             "" => Ok(SecretInput::Empty),

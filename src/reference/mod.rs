@@ -87,7 +87,10 @@ impl fmt::Display for Source {
 impl FromStr for Source {
     type Err = RefError;
     fn from_str(text: &str) -> Result<Self, RefError> {
-        Source::ALL.into_iter().find(|source| source.as_str() == text).ok_or(RefError::Source)
+        Source::ALL
+            .into_iter()
+            .find(|source| source.as_str() == text)
+            .ok_or(RefError::Source)
     }
 }
 
@@ -115,7 +118,11 @@ impl SecretRef {
     /// Checks `id` against the rules of `source`.
     pub fn new(source: Source, provider: Alias, id: &str) -> Result<Self, RefError> {
         if source.takes(id) {
-            Ok(Self { source, provider, id: id.to_owned() })
+            Ok(Self {
+                source,
+                provider,
+                id: id.to_owned(),
+            })
         } else {
             Err(RefError::Id(source))
         }
@@ -124,7 +131,11 @@ impl SecretRef {
     /// The ref to a record of the state folder's own vault.
     pub fn to_record(name: &RecordName) -> Self {
         let provider = Alias::default_alias();
-        Self { source: Source::Vault, provider, id: name.as_str().to_owned() }
+        Self {
+            source: Source::Vault,
+            provider,
+            id: name.as_str().to_owned(),
+        }
     }
 
     /// The kind of place.
@@ -144,7 +155,11 @@ impl SecretRef {
 
     /// The record that a `vault` ref names; `None` for the other sources.
     pub fn record(&self) -> Option<RecordName> {
-        if self.source == Source::Vault { self.id.parse().ok() } else { None }
+        if self.source == Source::Vault {
+            self.id.parse().ok()
+        } else {
+            None
+        }
     }
 
     /// Reads the text form; a missing provider means the default of the source.
@@ -154,9 +169,10 @@ impl SecretRef {
         }
         let (head, id) = text.split_once(':').ok_or(RefError::Form)?;
         let (source, provider) = match head.split_once('@') {
-            Some((source, alias)) => {
-                (source.parse()?, alias.parse().map_err(|_| RefError::Provider)?)
-            }
+            Some((source, alias)) => (
+                source.parse()?,
+                alias.parse().map_err(|_| RefError::Provider)?,
+            ),
             None => {
                 let source: Source = head.parse()?;
                 (source, defaults.alias(source).clone())
@@ -176,9 +192,9 @@ impl SecretRef {
         let id = text_member(object, "id")?;
         let provider = match object.get("provider") {
             None => defaults.alias(source).clone(),
-            Some(_) => {
-                text_member(object, "provider")?.parse().map_err(|_| RefError::Provider)?
-            }
+            Some(_) => text_member(object, "provider")?
+                .parse()
+                .map_err(|_| RefError::Provider)?,
         };
         Self::new(source, provider, id)
     }
@@ -200,14 +216,15 @@ const SHOWN_KEY: usize = 40;
 
 /// A key as a message may show it: cut, without control characters. Keys are names, not values.
 fn shown_key(key: &str) -> String {
-    let shown: String = key.chars().filter(|c| !c.is_control()).take(SHOWN_KEY).collect();
+    let shown: String = key
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(SHOWN_KEY)
+        .collect();
     shown
 }
 
-fn text_member<'a>(
-    object: &'a Map<String, Value>,
-    key: &'static str,
-) -> Result<&'a str, RefError> {
+fn text_member<'a>(object: &'a Map<String, Value>, key: &'static str) -> Result<&'a str, RefError> {
     match object.get(key) {
         None => Err(RefError::MissingKey(key)),
         Some(Value::String(text)) if !text.is_empty() => Ok(text),

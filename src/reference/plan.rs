@@ -28,7 +28,10 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { refs: BATCH_REFS, bytes: BATCH_BYTES }
+        Self {
+            refs: BATCH_REFS,
+            bytes: BATCH_BYTES,
+        }
     }
 }
 
