@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod arena;
 pub mod clock;
+pub mod fds;
 pub mod harden;
 pub mod peer;
 pub mod random;
