@@ -1,1 +1,3 @@
-//! (stub: see the plan)
+//! (being written)
+#![forbid(unsafe_code)]
+pub mod routing;

@@ -24,8 +24,7 @@ const MEANT: &[(&str, &str, &str)] = &[
 ];
 
 /// The only files that may call `expose()`, and why each must.
-const EXPOSE: &[(&str, &str)] =
-    &[("src/secret/mod.rs", "the type itself: equality, slices")];
+const EXPOSE: &[(&str, &str)] = &[("src/secret/mod.rs", "the type itself: equality, slices")];
 
 /// What code below the purity wall may not name: the outside world in all its forms.
 const IMPURE: &[&[&str]] = &[

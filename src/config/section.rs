@@ -1,0 +1,134 @@
+//! Our own sections, `vault` and `daemon`: strict, every unknown key is an error that names it.
+
+use super::Trust;
+use super::provider::{UserPath, arguments, command, timeout, user_path};
+use super::wire::Fields;
+use crate::time::{MAX_DURATION, parse_duration};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The most age plugins on the allow-list.
+pub const MAX_PLUGINS: usize = 32;
+/// The longest that a hook may run unless the config says otherwise.
+pub const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `vault`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VaultSection {
+    /// `path`: another vault file than the state folder's.
+    pub path: Option<UserPath>,
+    /// `autoSeal`: plaintext found in profiles is sealed at activation.
+    pub auto_seal: bool,
+    /// `expectFingerprint`: the fingerprint that the vault must have.
+    pub expect_fingerprint: Option<String>,
+    /// `allowNetworkFs`: the vault may lie on a network file system.
+    pub allow_network_fs: bool,
+    /// `plugins`: absolute paths of the age plugins that may be run.
+    pub plugins: Vec<PathBuf>,
+    /// `ttl` (like `12h`): how long `vault unlock` keeps the vault open.
+    pub ttl: Option<Duration>,
+    /// `idle` (like `30m`): after how long without a request it is locked.
+    pub idle: Option<Duration>,
+}
+
+/// `daemon`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DaemonSection {
+    /// `ttlMs`: the same as `vault.ttl`, for the daemon that a service manager starts.
+    pub ttl: Option<Duration>,
+    /// `idleMs`: the same as `vault.idle`, for that daemon.
+    pub idle: Option<Duration>,
+    /// `socket`: another path than the state folder's.
+    pub socket: Option<UserPath>,
+    /// `hooks.onChange`: run after a value in use changed.
+    pub on_change: Option<Hook>,
+}
+
+/// A command that is run after something happened. It gets no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The program; absolute.
+    pub command: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// The longest that it may run.
+    pub timeout: Duration,
+}
+
+pub(super) fn vault(fields: &Fields<'_>, trust: Trust) -> VaultSection {
+    refuse_project(fields, trust);
+    fields.only(&[
+        "path",
+        "autoSeal",
+        "expectFingerprint",
+        "allowNetworkFs",
+        "plugins",
+        "ttl",
+        "idle",
+    ]);
+    VaultSection {
+        path: user_path(fields, "path"),
+        auto_seal: fields.flag("autoSeal").unwrap_or(false),
+        expect_fingerprint: fields.text("expectFingerprint").map(str::to_owned),
+        allow_network_fs: fields.flag("allowNetworkFs").unwrap_or(false),
+        plugins: fields
+            .absolute_paths("plugins", MAX_PLUGINS)
+            .unwrap_or_default(),
+        ttl: duration(fields, "ttl"),
+        idle: duration(fields, "idle"),
+    }
+}
+
+pub(super) fn daemon(fields: &Fields<'_>, trust: Trust) -> DaemonSection {
+    refuse_project(fields, trust);
+    fields.only(&["ttlMs", "idleMs", "socket", "hooks"]);
+    let hooks = fields.object("hooks");
+    if let Some(hooks) = &hooks {
+        hooks.only(&["onChange"]);
+    }
+    DaemonSection {
+        ttl: millis(fields, "ttlMs"),
+        idle: millis(fields, "idleMs"),
+        socket: user_path(fields, "socket"),
+        on_change: hooks
+            .and_then(|hooks| hooks.object("onChange"))
+            .and_then(|f| hook(&f)),
+    }
+}
+
+fn hook(fields: &Fields<'_>) -> Option<Hook> {
+    fields.only(&["command", "args", "timeoutMs"]);
+    Some(Hook {
+        command: command(fields)?,
+        args: arguments(fields),
+        timeout: timeout(fields, "timeoutMs").unwrap_or(DEFAULT_HOOK_TIMEOUT),
+    })
+}
+
+/// A project's config says nothing about the user's vault and daemon.
+fn refuse_project(fields: &Fields<'_>, trust: Trust) {
+    if trust == Trust::Project {
+        fields
+            .errors()
+            .add(fields.path(), "is not allowed in a project's config");
+    }
+}
+
+fn duration(fields: &Fields<'_>, key: &str) -> Option<Duration> {
+    match parse_duration(fields.text(key)?) {
+        Ok(duration) if !duration.is_zero() => Some(duration),
+        Ok(_) => {
+            fields.fail(key, "is zero");
+            None
+        }
+        Err(error) => {
+            fields.fail(key, format!("is not a duration: {error}"));
+            None
+        }
+    }
+}
+
+fn millis(fields: &Fields<'_>, key: &str) -> Option<Duration> {
+    let max = u64::try_from(MAX_DURATION.as_millis()).unwrap_or(u64::MAX);
+    fields.number(key, 1, max).map(Duration::from_millis)
+}
