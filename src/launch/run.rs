@@ -89,16 +89,11 @@ fn environment(
         .map(|(name, value)| (name.as_bytes(), vec![value.as_bytes()]))
         .collect();
     for binding in bindings {
-        let part = |piece| match piece {
+        let parts = binding.pieces().iter().map(|piece| match piece {
             EnvPiece::Text(text) => text.as_bytes(),
-            EnvPiece::Ref(reference) => values
-                .get(reference)
-                .map_or(&[][..], |value| value.expose()),
-        };
-        variables.push((
-            binding.name().as_bytes(),
-            binding.pieces().iter().map(part).collect(),
-        ));
+            EnvPiece::Ref(reference) => values.get(reference).map_or(&[][..], |v| v.expose()),
+        });
+        variables.push((binding.name().as_bytes(), parts.collect()));
     }
     Environment::new(&variables).map_err(|unfit| {
         let (place, problem) = match unfit {
