@@ -1,14 +1,34 @@
 //! Handing values over: [`run`] to a program's environment, [`inject`] to a text.
 //!
+//! | what | where |
+//! | --- | --- |
+//! | [`Lookup`], resolving all or nothing | here |
+//! | [`Binding`]: one variable and what it is made of | `binding` |
+//! | [`run`] | `run` |
+//! | replacing values in a program's output | [`mask`], `pump` |
+//! | [`inject`], [`write_private`] | `inject` |
+//!
 //! Invariant: all or nothing: no program starts and no byte is written unless every SecretRef
 //! resolved. Values never lie in argv, in a temporary file, or in a `String`.
 #![forbid(unsafe_code)]
 
-use crate::error::Failure;
+mod binding;
+mod inject;
+pub mod mask;
+mod pump;
+mod run;
+
+pub use binding::Binding;
+pub use inject::{inject, write_private};
+pub use run::{Launch, run};
+
+use crate::error::{Code, Failure};
 use crate::reference::SecretRef;
 use crate::secret::SecretValue;
-use std::ffi::OsString;
-use std::path::Path;
+use std::collections::HashMap;
+
+/// The most failures that one message lists.
+pub const MAX_LISTED: usize = 32;
 
 /// Where values come from: the vault opened here, or the daemon.
 pub trait Lookup {
@@ -18,55 +38,56 @@ pub trait Lookup {
     -> Result<Vec<Result<SecretValue, Failure>>, Failure>;
 }
 
-/// One variable of the program's environment: a name, and text with refs in it.
-#[derive(Debug)]
-pub struct Binding {}
+/// A ref, and where it stands ("OPENAI_API_KEY", "line 3") for messages.
+type Mention<'a> = (&'a SecretRef, String);
 
-impl Binding {
-    /// A variable that is one ref.
-    pub fn of(_name: &str, _reference: SecretRef) -> Result<Self, Failure> {
-        todo!()
+/// Resolves every ref once, in one round trip.
+///
+/// # Errors
+/// If any fails: the code is that of the first, the message lists all, each with its place.
+fn resolve_all(
+    lookup: &mut dyn Lookup,
+    mentions: &[Mention<'_>],
+) -> Result<HashMap<SecretRef, SecretValue>, Failure> {
+    let mut refs: Vec<SecretRef> = Vec::new();
+    let mut places: HashMap<&SecretRef, usize> = HashMap::new();
+    for (reference, _) in mentions {
+        places.entry(reference).or_insert_with(|| {
+            refs.push((*reference).clone());
+            refs.len() - 1
+        });
     }
-
-    /// Parses `NAME=REF`, the argument of `--env`.
-    pub fn parse(_text: &str) -> Result<Self, Failure> {
-        todo!()
+    if refs.is_empty() {
+        return Ok(HashMap::new());
     }
-
-    /// Parses the lines of an env file; `origin` names it in errors.
-    pub fn from_env_file(_origin: &str, _bytes: SecretValue) -> Result<Vec<Self>, Failure> {
-        todo!()
+    let answers = lookup.resolve(&refs)?;
+    if answers.len() != refs.len() {
+        return Err(Failure::new(
+            Code::Bug,
+            "a lookup gave another number of answers than refs",
+        ));
     }
+    let mut failed = mentions.iter().filter_map(|(reference, place)| {
+        let failure = answers[places[reference]].as_ref().err()?;
+        Some((
+            failure.code,
+            format!("{place}: {reference}: {}", failure.message),
+        ))
+    });
+    if let Some((code, first)) = failed.next() {
+        let mut lines = vec![first];
+        lines.extend(failed.by_ref().take(MAX_LISTED - 1).map(|(_, line)| line));
+        match failed.count() {
+            0 => {}
+            more => lines.push(format!("and {more} more")),
+        }
+        return Err(Failure::new(code, lines.join("; ")));
+    }
+    Ok(refs
+        .into_iter()
+        .zip(answers.into_iter().flatten())
+        .collect())
 }
 
-/// What [`run`] starts.
-pub struct Launch<'a> {
-    /// The program and its arguments; not empty.
-    pub command: &'a [OsString],
-    /// The environment that the program inherits.
-    pub inherited: &'a [(OsString, OsString)],
-    /// What is set in it, in order: a later binding of a name wins.
-    pub bindings: &'a [Binding],
-    /// Replaces resolved values in the program's output by `[redacted]`.
-    pub mask: bool,
-}
-
-/// Resolves, then becomes the program; returns only on failure, or with `mask`, which keeps this
-/// process as the parent and returns the exit code to pass on (128+n for a signal).
-pub fn run(_launch: &Launch<'_>, _lookup: &mut dyn Lookup) -> Result<u8, Failure> {
-    todo!()
-}
-
-/// Fills the `{{ secretref:… }}` of a template; `origin` names it in errors.
-pub fn inject(
-    _origin: &str,
-    _template: &SecretValue,
-    _lookup: &mut dyn Lookup,
-) -> Result<SecretValue, Failure> {
-    todo!()
-}
-
-/// Writes a filled template to a file: mode 0600, replaced in one step.
-pub fn write_private(_out: &Path, _filled: &SecretValue) -> Result<(), Failure> {
-    todo!()
-}
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ pub mod alloc;
 pub mod arena;
 pub mod clock;
 pub mod fds;
+pub mod forward;
 pub mod harden;
 pub mod peer;
 pub mod random;
