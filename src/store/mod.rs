@@ -12,6 +12,8 @@ pub mod anchors;
 pub mod disk;
 pub mod files;
 mod frames;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod state_dir;
 mod vault_file;
 mod writer;
@@ -19,7 +21,7 @@ mod writer;
 pub use frames::Frames;
 pub use state_dir::StateDir;
 pub use vault_file::{Options, Seen, VaultFile, create};
-pub use writer::Writer;
+pub use writer::{Rewrite, Writer};
 
 use crate::error::{Code, Coded, failure_from};
 use std::io;

@@ -1,1 +1,10 @@
+mod files;
+mod folders;
+mod writing;
 
+use crate::error::{Code, Failure};
+use crate::store::StoreError;
+
+fn code(error: StoreError) -> Code {
+    Failure::from(error).code
+}
