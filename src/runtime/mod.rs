@@ -4,4 +4,5 @@
 //! shows it, and a snapshot shows it before the caller hears of success.
 #![forbid(unsafe_code)]
 
+pub mod open_vault;
 pub mod service;

@@ -2,19 +2,12 @@
 
 use super::StoreError;
 use super::disk::DiskFile;
+use crate::vault::limits::MAX_FRAME;
+use crate::vault::{FRAME_HEAD, FrameHead};
 use std::path::Path;
 
 /// How much is read ahead, in bytes; a larger frame makes the buffer grow to its size.
 pub const READ_AHEAD: usize = 1 << 20;
-
-const FRAME_HEAD: usize = 80;
-const MAX_FRAME: usize = FRAME_HEAD + (4 << 20) + 16 + (64 << 20) + 32;
-
-fn total_len(head: &[u8; FRAME_HEAD]) -> Option<usize> {
-    let index = u32::from_le_bytes(*head[16..].first_chunk()?) as usize;
-    let values = u32::from_le_bytes(*head[20..].first_chunk()?) as usize;
-    (head.starts_with(b"FRAM")).then_some(FRAME_HEAD + index + values + 32)
-}
 
 /// Reads frame after frame, up to the length that the file had when the reading began.
 pub struct Frames<'f> {
@@ -51,9 +44,13 @@ impl<'f> Frames<'f> {
         if !self.fill(FRAME_HEAD)? {
             return Ok(None);
         }
-        let Some(total) = self.buffer[self.start..].first_chunk().and_then(total_len) else {
+        let head = self.buffer[self.start..]
+            .first_chunk()
+            .map(FrameHead::parse);
+        let Some(Ok(head)) = head else {
             return Ok(None);
         };
+        let total = head.total_len();
         if total > MAX_FRAME || !self.fill(total)? {
             return Ok(None);
         }

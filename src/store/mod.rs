@@ -20,16 +20,17 @@ mod writer;
 
 pub use frames::Frames;
 pub use state_dir::StateDir;
-pub use vault_file::{Options, Seen, VaultFile, create};
+pub use vault_file::{Options, Seen, VaultFile, create, create_on};
 pub use writer::{Rewrite, Writer};
 
 use crate::error::{Code, Coded, failure_from};
+use crate::vault::VaultError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The largest vault file in bytes: 4 GiB.
-pub const MAX_VAULT: u64 = 4 << 30;
+pub const MAX_VAULT: u64 = crate::vault::limits::MAX_FILE;
 
 /// Why the store refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// The first bytes are not those of a vault that this version reads.
+    #[error("can't read the header of {}", .path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: VaultError,
     },
     /// The file is not in the state that the caller saw.
     #[error("{} changed while it was being written", .0.display())]
@@ -126,6 +135,7 @@ impl Coded for StoreError {
             Self::VaultAbsent(_) => Code::VaultAbsent,
             Self::VaultExists(_) => Code::VaultExists,
             Self::NotAVault { .. } => Code::VaultCorrupt,
+            Self::Header { source, .. } => source.code(),
             Self::VaultChanged(_) => Code::VaultConflict,
             Self::Busy { .. } => Code::VaultBusy,
             Self::Poisoned { .. } => Code::VaultPoisoned,

@@ -3,6 +3,7 @@
 use super::disk::{Disk, DiskFile, Open, OsDisk, Stat, network_fs};
 use super::writer::{self, Inodes, Writer};
 use super::{Frames, MAX_VAULT, StoreError};
+use crate::vault::Header;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +11,6 @@ use std::time::Duration;
 
 /// How long a writer waits for the writer lock unless told otherwise.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The largest header of a vault file, in bytes.
-pub const MAX_HEADER: usize = 64 << 10;
 
 /// How a vault file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +128,11 @@ impl VaultFile {
         if self.read_some(&mut first, 0)? < first.len() {
             return Err(refuse("it is shorter than a header"));
         }
-        let mut header = vec![0u8; header_len(&first).ok_or_else(|| refuse("no header"))?];
+        let len = Header::peek_len(&first).map_err(|source| StoreError::Header {
+            path: self.path.clone(),
+            source,
+        })?;
+        let mut header = vec![0u8; len];
         if self.read_some(&mut header, 0)? < header.len() {
             return Err(refuse("it ends inside its header"));
         }
@@ -189,7 +191,7 @@ impl VaultFile {
     /// # Errors
     /// As [`VaultFile::open`].
     pub fn reopen(&mut self) -> Result<(), StoreError> {
-        (self.file, self.opened) = open_checked(&*self.disk, &self.path)?;
+        *self = self.open_again()?;
         Ok(())
     }
 
@@ -198,7 +200,15 @@ impl VaultFile {
     /// # Errors
     /// As [`VaultFile::open`].
     pub fn open_again(&self) -> Result<Self, StoreError> {
-        Self::open_on(self.disk.clone(), &self.path, self.options)
+        let (file, opened) = open_checked(&*self.disk, &self.path)?;
+        Ok(Self {
+            disk: self.disk.clone(),
+            path: self.path.clone(),
+            options: self.options,
+            file,
+            opened,
+            inodes: self.inodes.clone(),
+        })
     }
 
     /// Returns when everything that this handle can read is on the disk.
@@ -268,12 +278,6 @@ pub(super) fn parent(path: &Path) -> &Path {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
-}
-
-/// The length that the first bytes claim for the header, if a header can have it.
-fn header_len(first: &[u8; 16]) -> Option<usize> {
-    let len = u32::from_le_bytes(*first[12..].first_chunk()?) as usize;
-    (first.len()..=MAX_HEADER).contains(&len).then_some(len)
 }
 
 fn absent_or(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
