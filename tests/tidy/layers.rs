@@ -24,24 +24,7 @@ const MEANT: &[(&str, &str, &str)] = &[
 ];
 
 /// The only files that may call `expose()`, and why each must.
-const EXPOSE: &[(&str, &str)] = &[
-    ("src/secret/mod.rs", "the type itself: equality, slices"),
-    (
-        "src/helper/exec_provider/mod.rs",
-        "the answer of the exec protocol",
-    ),
-    (
-        "src/launch/binding.rs",
-        "an env file's text, which may hold plaintext",
-    ),
-    ("src/launch/inject.rs", "values into a template"),
-    ("src/launch/mask.rs", "values are looked for in output"),
-    ("src/launch/run.rs", "values into a program's environment"),
-    (
-        "src/source/file/mod.rs",
-        "values are cut out of a file's content",
-    ),
-];
+const EXPOSE: &[(&str, &str)] = &[("src/secret/mod.rs", "the type itself: equality, slices")];
 
 /// What code below the purity wall may not name: the outside world in all its forms.
 const IMPURE: &[&[&str]] = &[
