@@ -9,6 +9,7 @@
 //! is unlocked.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod client;
 pub mod start;
 

@@ -1,8 +1,25 @@
 //! The only place where both flows meet: refs become a snapshot, changes become a commit.
 //!
+//! | file | what |
+//! | --- | --- |
+//! | `service` | what can be asked: requests, replies, values beside them |
+//! | `local` | [`Runtime`]: answers requests from the opened vault; [`local::Local`] for one command |
+//! | `open_vault` | the vault file, the opened vault and the anchor, held together |
+//! | `ground` | what is read from config and profiles: every ref, active or not |
+//! | `resolve` | refs to values, grouped and in parallel |
+//! | `activate` | all active refs to a snapshot, published in one swap |
+//!
 //! Invariant: persist, publish, acknowledge. A change is durable in the vault before a snapshot
 //! shows it, and a snapshot shows it before the caller hears of success.
 #![forbid(unsafe_code)]
 
+pub mod activate;
+pub mod ground;
+pub mod local;
 pub mod open_vault;
+mod other_vaults;
+pub mod resolve;
 pub mod service;
+pub mod status;
+
+pub use local::Runtime;

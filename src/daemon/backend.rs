@@ -1,0 +1,59 @@
+//! The runtime as what the daemon serves.
+
+use super::{Backend, Cause, Unlock};
+use crate::error::Failure;
+use crate::runtime::Runtime;
+use crate::runtime::activate::{Tolerance, require};
+use crate::runtime::service::{Answer, Report, Request, SnapshotState};
+use crate::secret::SecretValue;
+use crate::sys::peer::Peer;
+use crate::vault::SubKeys;
+use std::path::PathBuf;
+
+impl Backend for Runtime {
+    fn call(
+        &self,
+        _peer: Peer,
+        request: Request,
+        secrets: Vec<SecretValue>,
+    ) -> Result<Answer, Failure> {
+        Runtime::call(self, request, secrets)
+    }
+
+    fn unlock(&self, _peer: Peer, unlock: &Unlock, keys: &SecretValue) -> Result<Report, Failure> {
+        self.rearm(SubKeys::from_secret(keys)?)?;
+        activate(self, unlock)
+    }
+
+    fn lock(&self) {
+        Runtime::lock(self);
+    }
+
+    fn reload(&self, _cause: Cause) -> Result<SnapshotState, Failure> {
+        Runtime::reload(self).map(|report| report.snapshot.state)
+    }
+
+    fn watched(&self) -> Vec<PathBuf> {
+        self.watched_files()
+    }
+}
+
+/// Builds the first snapshot of a start. With `strict`, a required ref that fails stops it.
+///
+/// # Errors
+/// With `strict`: every required failure, unless `allow_degraded`; else only what keeps a start
+/// from being tried is in the state that `vault status` shows, and no error.
+pub fn activate(runtime: &Runtime, unlock: &Unlock) -> Result<Report, Failure> {
+    let tolerance = Tolerance {
+        allow_degraded: unlock.allow_degraded,
+    };
+    match runtime.activate(tolerance) {
+        Ok(report) if unlock.strict && !unlock.allow_degraded => {
+            require(&report)?;
+            Ok(report)
+        }
+        Ok(report) => Ok(report),
+        Err(failure) if unlock.strict => Err(failure),
+        Err(failure) => Ok(runtime.report_of(failure)),
+    }
+}

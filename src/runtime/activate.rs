@@ -1,0 +1,299 @@
+//! All active refs to a snapshot, published in one swap.
+//!
+//! Invariant: the only place that publishes a snapshot. A build that fails publishes nothing: the
+//! last good snapshot stays whole.
+
+use super::ground::Place;
+use super::local::{Runtime, held};
+use super::resolve::Outcomes;
+use super::service::{RefOutcome, RefReport, Report, SnapshotState, SnapshotStatus};
+use crate::error::{Code, Failure};
+use crate::name::{AgentId, RecordName};
+use crate::reference::{SecretRef, Source};
+use crate::snapshot::{Event, Machine, RefFailure, Resolution, Snapshot, State, Wanted};
+use crate::sys::clock;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a failed required ref means for a start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tolerance {
+    /// Start without the owners of failed refs.
+    pub allow_degraded: bool,
+}
+
+impl Runtime {
+    /// Builds a snapshot of every active ref and publishes it; if a required ref fails, the last
+    /// good snapshot stays. The report says which refs failed; only what keeps anything from being
+    /// tried is an error.
+    ///
+    /// # Errors
+    /// `config.invalid`, `profiles.invalid`, `file.*`, `vault.sealed`: the state is then degraded
+    /// or failed too.
+    pub fn activate(&self, tolerance: Tolerance) -> Result<Report, Failure> {
+        let _turn = held(&self.building);
+        match self.try_activate(tolerance) {
+            Ok(report) => Ok(report),
+            Err(failure) => {
+                let event = held(&self.activation).failed(Vec::new(), clock::now());
+                self.note(event);
+                Err(failure)
+            }
+        }
+    }
+
+    /// [`Runtime::activate`] with what the last start tolerated.
+    ///
+    /// # Errors
+    /// As [`Runtime::activate`].
+    pub fn reload(&self) -> Result<Report, Failure> {
+        let tolerance = *held(&self.tolerance);
+        self.activate(tolerance)
+    }
+
+    /// The report of an activation that could not even be tried.
+    pub fn report_of(&self, failure: Failure) -> Report {
+        let entry = RefReport {
+            owner: "activation".to_owned(),
+            file: self.config_path().display().to_string(),
+            reference: None,
+            outcome: RefOutcome::Error,
+            failure: Some(failure),
+            reason: None,
+            optional: false,
+        };
+        Report {
+            snapshot: self.snapshot_status(),
+            refs: vec![entry],
+        }
+    }
+
+    /// Resolves every active ref anew and reports each; publishes nothing.
+    pub(super) fn dry_run(&self, agent: Option<&AgentId>) -> Result<Report, Failure> {
+        let ground = self.fresh_ground()?;
+        let chosen =
+            |place: &&Place| agent.is_none_or(|id| place.agent.as_ref().is_none_or(|a| a == id));
+        let places: Vec<&Place> = ground.places.iter().filter(chosen).collect();
+        let active = places.iter().filter(|place| place.inactive.is_none());
+        let refs: Vec<SecretRef> = active.filter_map(|p| p.reference.clone().ok()).collect();
+        let outcomes = self.resolve_with(&ground.config, refs)?;
+        Ok(Report {
+            snapshot: self.snapshot_status(),
+            refs: reports(places, &outcomes),
+        })
+    }
+
+    /// What `vault status` says of the snapshot.
+    pub(super) fn snapshot_status(&self) -> SnapshotStatus {
+        let machine = held(&self.activation);
+        let snapshot = machine.snapshot();
+        SnapshotStatus {
+            state: match machine.state() {
+                State::Sealed => SnapshotState::Sealed,
+                State::Active => SnapshotState::Active,
+                State::Degraded => SnapshotState::Degraded,
+                State::Failed => SnapshotState::Failed,
+            },
+            generation: snapshot.map(|snapshot| snapshot.generation()),
+            refs: snapshot.map_or(0, |snapshot| snapshot.len() as u64),
+            since: Some(machine.since()).filter(|since| since.0 > 0),
+            failures: machine.failures().iter().map(failure_report).collect(),
+        }
+    }
+
+    /// After a commit: the values of the records that changed, taken anew; everything else stands.
+    /// A snapshot that does not name them is only as old as it was.
+    pub(super) fn publish_records(&self, touched: &[&RecordName]) {
+        let _turn = held(&self.building);
+        let Some(old) = held(&self.activation).snapshot().cloned() else {
+            return;
+        };
+        let names = |reference: &SecretRef| {
+            reference.source() == Source::Vault
+                && touched.iter().any(|name| name.as_str() == reference.id())
+        };
+        let Ok(ground) = self.ground() else {
+            return;
+        };
+        let wanted = ground.wanted();
+        let changed: Vec<SecretRef> = wanted
+            .iter()
+            .map(|want| &want.reference)
+            .filter(|r| names(r))
+            .cloned()
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let Ok(fresh) = self.resolve_with(&ground.config, changed) else {
+            return;
+        };
+        let resolution = carried_over(&old, &wanted, fresh);
+        let tolerance = *held(&self.tolerance);
+        let Ok(generation) = self.generation() else {
+            return;
+        };
+        self.publish(generation, &wanted, resolution, tolerance);
+    }
+
+    fn try_activate(&self, tolerance: Tolerance) -> Result<Report, Failure> {
+        *held(&self.tolerance) = tolerance;
+        let ground = self.fresh_ground()?;
+        let generation = self.generation()?;
+        let wanted = ground.wanted();
+        let refs = wanted.iter().map(|want| want.reference.clone());
+        let outcomes = self.resolve_with(&ground.config, refs)?;
+        let refs = reports(ground.places.iter(), &outcomes);
+        // A place whose ref has no valid form fails like one whose ref does not resolve.
+        let malformed = refs.iter().filter(|report| {
+            report.reference.is_none() && report.outcome == RefOutcome::Error && !report.optional
+        });
+        if malformed.count() > 0 && !tolerance.allow_degraded {
+            let failures = all_failures(&wanted, &outcomes);
+            let event = held(&self.activation).failed(failures, clock::now());
+            self.note(event);
+        } else {
+            self.publish(generation, &wanted, outcomes, tolerance);
+        }
+        Ok(Report {
+            snapshot: self.snapshot_status(),
+            refs,
+        })
+    }
+
+    fn publish(
+        &self,
+        generation: u64,
+        wanted: &[Wanted],
+        resolution: Resolution,
+        tolerance: Tolerance,
+    ) {
+        let now = clock::now();
+        let built = Snapshot::build(
+            generation,
+            now,
+            wanted,
+            resolution,
+            tolerance.allow_degraded,
+        );
+        let event = {
+            let mut machine = held(&self.activation);
+            match built {
+                Ok(snapshot) => machine.published(snapshot, now),
+                Err(error) => machine.failed(error.into_failures(), now),
+            }
+        };
+        self.note(event);
+    }
+
+    fn note(&self, event: Option<Event>) {
+        if let Some(event) = event {
+            held(&self.events).push(event);
+        }
+    }
+
+    /// The changes of state since the last call, each once, oldest first.
+    pub fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut *held(&self.events))
+    }
+}
+
+/// The activation's machine as a runtime starts with it.
+pub(super) fn machine() -> Machine {
+    Machine::new(clock::now())
+}
+
+/// The report that a strict start fails with: every required ref that failed.
+///
+/// # Errors
+/// The code that all failures share, else `activation.failed`; the text lists them all.
+pub fn require(report: &Report) -> Result<(), Failure> {
+    let failed: Vec<&RefReport> = report
+        .refs
+        .iter()
+        .filter(|entry| entry.outcome == RefOutcome::Error && !entry.optional)
+        .collect();
+    let codes: Vec<Code> = failed
+        .iter()
+        .filter_map(|entry| entry.failure.as_ref())
+        .map(|f| f.code)
+        .collect();
+    let Some(first) = codes.first() else {
+        return Ok(());
+    };
+    let shared = codes.iter().all(|code| code == first);
+    let code = if shared {
+        *first
+    } else {
+        Code::ActivationFailed
+    };
+    let lines = failed.iter().map(|entry| {
+        let why = entry
+            .failure
+            .as_ref()
+            .map_or("", |failure| failure.message.as_str());
+        format!("{}: {why}", entry.owner)
+    });
+    let text = lines.collect::<Vec<_>>().join("; ");
+    Err(Failure::new(
+        code,
+        format!("{} required refs failed: {text}", failed.len()),
+    ))
+}
+
+fn reports<'a>(places: impl IntoIterator<Item = &'a Place>, outcomes: &Outcomes) -> Vec<RefReport> {
+    let report = |place: &Place| {
+        let outcome = place.reference.as_ref().ok().and_then(|r| outcomes.get(r));
+        place.report(outcome.and_then(|outcome| outcome.as_ref().err()))
+    };
+    places.into_iter().map(report).collect()
+}
+
+fn failure_report(failure: &RefFailure) -> RefReport {
+    RefReport {
+        owner: failure.owners.join(", "),
+        file: String::new(),
+        reference: Some(failure.reference.clone()),
+        outcome: RefOutcome::Error,
+        failure: Some(failure.failure.clone()),
+        reason: None,
+        optional: failure.optional,
+    }
+}
+
+fn all_failures(wanted: &[Wanted], outcomes: &Outcomes) -> Vec<RefFailure> {
+    let failed = |want: &Wanted| {
+        let failure = outcomes.get(&want.reference)?.as_ref().err()?.clone();
+        Some(RefFailure {
+            reference: want.reference.clone(),
+            owners: vec![want.owner.clone()],
+            optional: want.optional,
+            failure,
+        })
+    };
+    wanted.iter().filter_map(failed).collect()
+}
+
+/// Values of an older snapshot, with those in `fresh` taking their place.
+fn carried_over(old: &Arc<Snapshot>, wanted: &[Wanted], fresh: Outcomes) -> Resolution {
+    let mut resolution: Resolution = HashMap::with_capacity(wanted.len());
+    for want in wanted {
+        let reference = &want.reference;
+        if fresh.contains_key(reference) || resolution.contains_key(reference) {
+            continue;
+        }
+        if let Some(value) = old.get(reference) {
+            resolution.insert(reference.clone(), Ok(value.clone()));
+            continue;
+        }
+        let known = old
+            .failures()
+            .iter()
+            .find(|failure| failure.reference == *reference);
+        if let Some(failure) = known {
+            resolution.insert(reference.clone(), Err(failure.failure.clone()));
+        }
+    }
+    resolution.extend(fresh);
+    resolution
+}

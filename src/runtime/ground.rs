@@ -1,0 +1,292 @@
+//! The ground state as it stands in files: the config, every agent's profiles, and every ref that
+//! they hold, with whether it is in use.
+//!
+//! Invariant: a file that can't be read or understood is an error that names it, never an empty
+//! config or an empty store.
+
+use super::service::{RefOutcome, RefReport};
+use crate::config::{Activity, Config, Document, Trust};
+use crate::error::{Code, Failure};
+use crate::name::{AgentId, ProfileId};
+use crate::profile::order::{self, Query};
+use crate::profile::{Profile, State, Store};
+use crate::reference::{Defaults, SecretRef};
+use crate::snapshot::Wanted;
+use crate::store::{StateDir, files};
+use crate::sys::clock;
+use crate::time::UnixMs;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+/// The most agents of one state folder.
+pub const MAX_AGENTS: usize = 1_024;
+
+/// Config and profiles, read.
+pub struct Ground {
+    /// The config; the default one if there is no file.
+    pub config: Config,
+    /// Every agent's profiles.
+    pub agents: Vec<Agent>,
+    /// Every ref, in the order of the files.
+    pub places: Vec<Place>,
+}
+
+/// One agent's profiles and their state.
+pub struct Agent {
+    /// The agent.
+    pub id: AgentId,
+    /// Its `auth-profiles.json`.
+    pub store: Store,
+    /// Its `auth-state.json`.
+    pub state: State,
+}
+
+/// A place where a ref stands.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The agent whose profile it is; `None` for a place in the config.
+    pub agent: Option<AgentId>,
+    /// Who wants the value.
+    pub owner: String,
+    /// The file in which it stands.
+    pub file: String,
+    /// The ref, or why what stands there is none.
+    pub reference: Result<SecretRef, Failure>,
+    /// Why it is not in use; `None` if it is.
+    pub inactive: Option<String>,
+    /// The owner does without.
+    pub optional: bool,
+}
+
+impl Ground {
+    /// Reads the config and the profiles of all agents.
+    ///
+    /// # Errors
+    /// `config.invalid`, `profiles.invalid` with the place; `file.*`.
+    pub fn read(state: &StateDir, config: &Path) -> Result<Self, Failure> {
+        let config = read_config(config)?;
+        let mut agents = Vec::new();
+        for id in agent_ids(state)? {
+            agents.push(read_agent(state, &id, &config.defaults)?);
+        }
+        let mut places: Vec<Place> = config_places(&config).collect();
+        let now = clock::now();
+        for agent in &agents {
+            places.extend(agent_places(agent, &config, now));
+        }
+        Ok(Self {
+            config,
+            agents,
+            places,
+        })
+    }
+
+    /// The places whose refs are in use; what stands there must be resolved.
+    pub fn active(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|place| place.inactive.is_none())
+    }
+
+    /// The refs that are in use, each with its owner.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let wanted = |place: &Place| {
+            place.reference.as_ref().ok().map(|reference| Wanted {
+                reference: reference.clone(),
+                owner: place.owner.clone(),
+                optional: place.optional,
+            })
+        };
+        self.active().filter_map(wanted).collect()
+    }
+
+    /// The files whose change calls for a new snapshot.
+    pub fn files(&self) -> Vec<std::path::PathBuf> {
+        let config = Some(&self.config.file).filter(|file| !file.is_empty());
+        let agents = self
+            .agents
+            .iter()
+            .flat_map(|a| [a.store.name(), a.state.name()]);
+        config
+            .map(String::as_str)
+            .into_iter()
+            .chain(agents)
+            .map(Into::into)
+            .collect()
+    }
+}
+
+impl Place {
+    /// The report of a place whose ref was resolved, or not.
+    pub fn report(&self, outcome: Option<&Failure>) -> RefReport {
+        let failure = self.reference.as_ref().err().or(outcome).cloned();
+        let (outcome, failure) = match (&self.inactive, failure) {
+            (Some(_), failure) => (RefOutcome::Inactive, failure),
+            (None, None) => (RefOutcome::Ok, None),
+            (None, failure) => (RefOutcome::Error, failure),
+        };
+        RefReport {
+            owner: self.owner.clone(),
+            file: self.file.clone(),
+            reference: self.reference.clone().ok(),
+            outcome,
+            failure,
+            reason: self.inactive.clone(),
+            optional: self.optional,
+        }
+    }
+}
+
+/// Reads a config file; the default config if there is none.
+///
+/// # Errors
+/// `config.invalid` with line and path; `file.*`.
+pub fn read_config(path: &Path) -> Result<Config, Failure> {
+    match read_text(path)? {
+        None => Ok(Config::default()),
+        Some(text) => {
+            let document = Document::parse(&text, &path.display().to_string())
+                .map_err(crate::config::ConfigErrors::from)?;
+            Ok(Config::read(&document, Trust::Own)?)
+        }
+    }
+}
+
+/// Reads one agent's profiles; an agent without files has none.
+///
+/// # Errors
+/// `profiles.invalid` with the place; `file.*`.
+pub fn read_agent(state: &StateDir, id: &AgentId, defaults: &Defaults) -> Result<Agent, Failure> {
+    let path = state.auth_profiles(id);
+    let name = path.display().to_string();
+    let store = match read_text(&path)? {
+        Some(text) => Store::parse(&text, &name, defaults)?,
+        None => Store::empty(&name)?,
+    };
+    let path = state.auth_state(id);
+    let name = path.display().to_string();
+    let auth_state = match read_text(&path)? {
+        Some(text) => State::parse(&text, &name, &store)?,
+        None => State::empty(&name, &store)?,
+    };
+    Ok(Agent {
+        id: id.clone(),
+        store,
+        state: auth_state,
+    })
+}
+
+/// The agents of a state folder, by id. Folders whose name is no agent id are left alone.
+///
+/// # Errors
+/// `file.io`; `ref.limit` over [`MAX_AGENTS`].
+pub fn agent_ids(state: &StateDir) -> Result<Vec<AgentId>, Failure> {
+    let folder = state.agents();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&folder, &error)),
+    };
+    let mut ids = BTreeSet::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(&folder, &error))?;
+        if let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        {
+            ids.insert(id);
+        }
+        if ids.len() > MAX_AGENTS {
+            let text = format!("more than {MAX_AGENTS} agents in {}", folder.display());
+            return Err(Failure::new(Code::RefLimit, text));
+        }
+    }
+    Ok(ids.into_iter().collect())
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Code::FileIo,
+        format!("can't read {}: {error}", path.display()),
+    )
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, Failure> {
+    let Some(bytes) = files::read(path, files::MAX_STATE_FILE)? else {
+        return Ok(None);
+    };
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let text = format!("{} is not UTF-8 text (byte {at})", path.display());
+        Failure::new(Code::ProfilesInvalid, text)
+    })
+}
+
+fn config_places(config: &Config) -> impl Iterator<Item = Place> {
+    config.secret_inputs().iter().filter_map(|input| {
+        let reference = match &input.input {
+            Ok(found) => Ok(found.reference()?.clone()),
+            Err(error) => Err(Failure::of(error)),
+        };
+        Some(Place {
+            agent: None,
+            owner: input.path.to_string(),
+            file: config.file.clone(),
+            reference,
+            inactive: match &input.activity {
+                Activity::Active => None,
+                Activity::Inactive(why) => Some(why.clone()),
+            },
+            optional: input.optional,
+        })
+    })
+}
+
+/// A profile's ref is in use if the profile is in the effective order of its provider.
+fn agent_places(agent: &Agent, config: &Config, now: UnixMs) -> Vec<Place> {
+    let providers: BTreeSet<&str> = agent
+        .store
+        .profiles()
+        .iter()
+        .map(|profile| profile.provider.as_str())
+        .collect();
+    let mut used: BTreeSet<ProfileId> = BTreeSet::new();
+    let mut skipped: Vec<(ProfileId, String)> = Vec::new();
+    for provider in providers {
+        let order = order::effective(&Query {
+            provider,
+            model: None,
+            preferred: None,
+            store: &agent.store,
+            state: &agent.state,
+            routing: &config.routing,
+            now,
+        });
+        used.extend(order.ids);
+        skipped.extend(
+            order
+                .skipped
+                .into_iter()
+                .map(|(id, why)| (id, why.text().to_owned())),
+        );
+    }
+    let inactive = |profile: &Profile| {
+        if used.contains(&profile.id) {
+            return None;
+        }
+        let why = skipped
+            .iter()
+            .find(|(id, _)| *id == profile.id)
+            .map(|(_, why)| why.clone());
+        Some(why.unwrap_or_else(|| "the profile is not in the order of its provider".to_owned()))
+    };
+    let place = |(profile, reference): (&Profile, &SecretRef)| Place {
+        agent: Some(agent.id.clone()),
+        owner: format!("{}: {}", agent.id, profile.id),
+        file: agent.store.name().to_owned(),
+        reference: Ok(reference.clone()),
+        inactive: inactive(profile),
+        optional: profile.optional,
+    };
+    agent.store.refs().map(place).collect()
+}

@@ -1,0 +1,139 @@
+//! What a vault file shows of itself, with the key and without.
+
+use super::local::Runtime;
+use super::open_vault::OpenVault;
+use super::service::{LockState, SlotStatus, SnapshotState, SnapshotStatus, Status, VaultStatus};
+use crate::error::Failure;
+use crate::store::VaultFile;
+use crate::vault::slot::RawKeyHint;
+use crate::vault::{Header, Slot, SlotKind, VaultMeta};
+use data_encoding::HEXLOWER;
+use std::path::Path;
+
+/// The number of bytes of a slot's id that are shown: enough to name it in commands.
+const SHOWN_SLOT_ID: usize = 4;
+
+/// The status of a vault that nobody holds open.
+pub fn locked(file: &VaultFile, header: &Header) -> Status {
+    Status {
+        state: LockState::Locked,
+        vault: Some(describe(file.path(), file.seen().len, header, None)),
+        daemon: None,
+        snapshot: SnapshotStatus {
+            state: SnapshotState::Sealed,
+            generation: None,
+            refs: 0,
+            since: None,
+            failures: Vec::new(),
+        },
+    }
+}
+
+/// The status of an opened vault.
+///
+/// # Errors
+/// As [`OpenVault::catch_up`].
+pub fn opened(vault: &mut OpenVault) -> Result<VaultStatus, Failure> {
+    vault.catch_up()?;
+    let inner = vault.vault();
+    let meta = inner.vault_meta();
+    let mut status = describe(vault.path(), vault.bytes(), inner.header(), Some(&meta));
+    status.generation = Some(vault.generation());
+    status.records = Some(inner.len() as u64);
+    Ok(status)
+}
+
+/// The id of a slot as people see and name it.
+pub fn shown_slot_id(slot: &Slot) -> String {
+    HEXLOWER.encode(&slot.id[..SHOWN_SLOT_ID])
+}
+
+/// The name of a slot's kind, as `vault slot list` shows it.
+pub fn slot_kind_name(kind: SlotKind) -> &'static str {
+    match kind {
+        SlotKind::Passphrase { keyfile: false, .. } => "passphrase",
+        SlotKind::Passphrase { keyfile: true, .. } => "passphrase+key",
+        SlotKind::Age => "age",
+        SlotKind::RawKey {
+            hint: RawKeyHint::File,
+        } => "key",
+        SlotKind::RawKey {
+            hint: RawKeyHint::SystemdCredential,
+        } => "systemd",
+        SlotKind::RawKey {
+            hint: RawKeyHint::Keyring,
+        } => "keyring",
+        SlotKind::RawKey {
+            hint: RawKeyHint::RecoveryCode,
+        } => "recovery",
+        SlotKind::RawKey {
+            hint: RawKeyHint::Kms,
+        } => "kms",
+        SlotKind::RawKey {
+            hint: RawKeyHint::Tpm,
+        } => "tpm",
+        SlotKind::RawKey {
+            hint: RawKeyHint::Other(_),
+        } => "other key",
+        SlotKind::Shamir => "shamir",
+        SlotKind::Unknown(_) => "unknown",
+    }
+}
+
+fn describe(path: &Path, bytes: u64, header: &Header, meta: Option<&VaultMeta>) -> VaultStatus {
+    VaultStatus {
+        id: HEXLOWER.encode(&header.vault_id()),
+        path: path.display().to_string(),
+        fingerprint: header.fingerprint(),
+        epoch: header.epoch(),
+        generation: None,
+        records: None,
+        bytes,
+        slots: header
+            .slots()
+            .iter()
+            .map(|slot| describe_slot(slot, meta))
+            .collect(),
+    }
+}
+
+fn describe_slot(slot: &Slot, meta: Option<&VaultMeta>) -> SlotStatus {
+    let note = meta.and_then(|meta| meta.slots.get(&HEXLOWER.encode(&slot.id)));
+    let kdf = match slot.kind {
+        SlotKind::Passphrase { kdf, .. } => Some(format!(
+            "argon2id {} MiB, {} passes",
+            kdf.m_kib / 1024,
+            kdf.t
+        )),
+        SlotKind::Age | SlotKind::RawKey { .. } | SlotKind::Shamir | SlotKind::Unknown(_) => None,
+    };
+    SlotStatus {
+        id: shown_slot_id(slot),
+        kind: slot_kind_name(slot.kind).to_owned(),
+        label: note
+            .map(|note| note.label.clone())
+            .filter(|label| !label.is_empty()),
+        kdf,
+    }
+}
+
+impl Runtime {
+    /// How things stand; `daemon` is left to the daemon.
+    ///
+    /// # Errors
+    /// As [`OpenVault::catch_up`].
+    pub fn status(&self) -> Result<Status, Failure> {
+        let vault = self.vault_status()?;
+        let state = if vault.is_some() {
+            LockState::Unlocked
+        } else {
+            LockState::Locked
+        };
+        Ok(Status {
+            state,
+            vault,
+            daemon: None,
+            snapshot: self.snapshot_status(),
+        })
+    }
+}
