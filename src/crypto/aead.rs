@@ -3,6 +3,7 @@
 //! Invariant: nothing is decrypted before the tag is checked.
 
 use super::bleach;
+use crate::secret::{Key, Purpose};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 
@@ -20,26 +21,26 @@ pub struct Forged;
 ///
 /// # Panics
 /// If the buffer is longer than 256 GiB, the limit of ChaCha20.
-pub fn seal(
-    key: &[u8; 32],
+pub fn seal<P: Purpose>(
+    key: &Key<P>,
     nonce: &[u8; NONCE_LEN],
     aad: &[u8],
     buffer: &mut [u8],
 ) -> [u8; TAG_LEN] {
-    let tag = seal_unbleached(key, nonce, aad, buffer);
+    let tag = seal_unbleached(key.expose(), nonce, aad, buffer);
     bleach();
     tag
 }
 
 /// Checks the tag, then decrypts `buffer` in place. On [`Forged`] the buffer is unchanged.
-pub fn open(
-    key: &[u8; 32],
+pub fn open<P: Purpose>(
+    key: &Key<P>,
     nonce: &[u8; NONCE_LEN],
     aad: &[u8],
     buffer: &mut [u8],
     tag: &[u8; TAG_LEN],
 ) -> Result<(), Forged> {
-    let outcome = open_unbleached(key, nonce, aad, buffer, tag);
+    let outcome = open_unbleached(key.expose(), nonce, aad, buffer, tag);
     bleach();
     outcome
 }

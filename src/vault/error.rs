@@ -20,7 +20,8 @@ pub enum VaultError {
     Limit(&'static str),
     /// The file is older than the anchor.
     #[error(
-        "the vault file stands at {found}, this machine has seen {seen} (a restored backup, a disk that lost writes, or a sync program that put back an old copy)"
+        "the vault file stands at {found}, this machine has seen {seen} (a restored backup, \
+         a disk that lost writes, or a sync program that put back an old copy)"
     )]
     Rollback {
         /// What the file has: a frame's number.
@@ -30,7 +31,8 @@ pub enum VaultError {
     },
     /// The file has an older epoch than the anchor.
     #[error(
-        "the vault file is of epoch {found}, this machine has seen epoch {seen} (a restored backup, or a sync program that put back an old copy)"
+        "the vault file is of epoch {found}, this machine has seen epoch {seen} (a restored \
+         backup, or a sync program that put back an old copy)"
     )]
     EpochRollback {
         /// What the file has.
@@ -40,12 +42,14 @@ pub enum VaultError {
     },
     /// The file and the anchor have different histories.
     #[error(
-        "the vault file and this machine's anchor differ at {0} (two machines wrote to copies of one vault, or a backup was restored and changed)"
+        "the vault file and this machine's anchor differ at {0} (two machines wrote to copies \
+         of one vault, or a backup was restored and changed)"
     )]
     Fork(u64),
     /// A public-key slot opened a vault that is not pinned.
     #[error(
-        "the vault was opened by a public key, which does not say who made it, and its fingerprint {0} is not the one that this machine trusts"
+        "the vault was opened by a public key, which does not say who made it, and its \
+         fingerprint {0} is not the one that this machine trusts"
     )]
     Untrusted(String),
     /// Someone else changed the record or the vault.

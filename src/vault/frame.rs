@@ -108,7 +108,7 @@ pub(super) fn open_index(
     };
     scratch.clear();
     scratch.extend_from_slice(ct);
-    aead::open(keys.index().expose(), &head.nonce, aad, scratch, tag).map_err(|_| broken)
+    aead::open(keys.index(), &head.nonce, aad, scratch, tag).map_err(|_| broken)
 }
 
 /// Builds the frames of one transaction, one after the other.
@@ -174,7 +174,7 @@ impl FrameBuilder {
         out.extend(self.prev);
         out.extend(&self.index);
         let (head, index) = out[start..].split_at_mut(FRAME_HEAD);
-        let tag = aead::seal(self.keys.index().expose(), &nonce, head, index);
+        let tag = aead::seal(self.keys.index(), &nonce, head, index);
         out.extend(tag);
         out.extend(&self.values);
         let mac = derive_mac(self.keys.log(), &[&out[start..]]);

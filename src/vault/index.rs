@@ -139,7 +139,7 @@ impl Index {
                 Entry::Clear { attempt } => self.intents.retain(|open| open.attempt != attempt),
             }
         }
-        if self.records.len() > MAX_RECORDS {
+        if !count_is_allowed(self.records.len()) {
             return Err(VaultError::Corrupt("more than 1,000,000 records"));
         }
         for id in touched {
@@ -230,6 +230,11 @@ impl Index {
         self.intents.push(intent);
         Ok(())
     }
+}
+
+/// True if a vault may have this many live records.
+pub(super) const fn count_is_allowed(records: usize) -> bool {
+    records <= MAX_RECORDS
 }
 
 /// Frees a name, unless another record of the same transaction is not yet entered under it: names

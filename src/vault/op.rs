@@ -214,67 +214,55 @@ fn parse_put(body: &[u8]) -> Result<Put<'_>, VaultError> {
 }
 
 /// Checks that the values of an index lie inside the frame's values and do not overlap. Writers
-/// put them in order, so the sort has nothing to do in practice.
+/// put them in order, so that nothing has to be sorted in practice.
 fn check_ranges(index: &[u8], values_len: u32) -> Result<(), VaultError> {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    let mut sorted = true;
-    let mut fields = Fields(index);
-    loop {
-        let (Some(code), Some(len)) = (fields.u8(), fields.u32()) else {
-            break;
-        };
-        let body = usize::try_from(len).ok().and_then(|len| fields.take(len));
-        let Some(body) = body.filter(|_| code != PADDING) else {
-            break;
-        };
-        if code != PUT {
-            continue;
-        }
-        let Some(put) = parse_put_fields(&mut Fields(body)) else {
-            break;
-        };
-        let len = usize::try_from(put.value_len).unwrap_or(usize::MAX);
-        let end = put.value_at.checked_add(put.value_len);
+    let mut last_end = 0;
+    let mut in_order = true;
+    let mut ranges = Ranges(Fields(index));
+    while let Some((value_at, value_len)) = ranges.next() {
+        let end = value_at.checked_add(value_len);
         let Some(end) = end.filter(|end| *end <= values_len) else {
             return Err(VaultError::Corrupt("a value outside its frame"));
         };
+        let len = usize::try_from(value_len).unwrap_or(usize::MAX);
         if !(MIN_BLOB..=MAX_BLOB).contains(&len) {
             return Err(VaultError::Corrupt("length of a sealed value"));
         }
-        sorted &= ranges
-            .last()
-            .is_none_or(|(_, last_end)| *last_end <= put.value_at);
-        if sorted {
-            ranges.clear();
-        }
-        ranges.push((put.value_at, end));
-        if !sorted {
-            return check_unsorted(index);
-        }
+        in_order &= last_end <= value_at;
+        last_end = end;
     }
-    Ok(())
-}
-
-/// The slow way, for a writer that does not write values in order.
-fn check_unsorted(index: &[u8]) -> Result<(), VaultError> {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    let mut fields = Fields(index);
-    while let (Some(code), Some(len)) = (fields.u8(), fields.u32()) {
-        let body = usize::try_from(len).ok().and_then(|len| fields.take(len));
-        let Some(body) = body.filter(|_| code != PADDING) else {
-            break;
-        };
-        if code == PUT
-            && let Some(put) = parse_put_fields(&mut Fields(body))
-        {
-            ranges.push((put.value_at, put.value_at.saturating_add(put.value_len)));
-        }
+    if in_order {
+        return Ok(());
     }
+    let mut ranges: Vec<_> = Ranges(Fields(index)).collect();
     ranges.sort_unstable();
-    if ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0) {
+    if ranges
+        .windows(2)
+        .all(|pair| pair[0].0 + pair[0].1 <= pair[1].0)
+    {
         Ok(())
     } else {
         Err(VaultError::Corrupt("two values overlap"))
+    }
+}
+
+/// The places and lengths of the values that an index names, as far as it can be read; what can't
+/// is refused when the operations are.
+struct Ranges<'a>(Fields<'a>);
+
+impl Iterator for Ranges<'_> {
+    type Item = (u32, u32);
+
+    fn next(&mut self) -> Option<(u32, u32)> {
+        loop {
+            let code = self.0.u8().filter(|code| *code != PADDING)?;
+            let len = self.0.u32().and_then(|len| usize::try_from(len).ok())?;
+            let body = self.0.take(len)?;
+            if code == PUT {
+                let put = parse_put_fields(&mut Fields(body))?;
+                return Some((put.value_at, put.value_len));
+            }
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! The work depends on the changes only, not on the size of the vault.
 
 use super::frame::{FrameBuilder, FrameKind};
-use super::index::{Entry, Version};
-use super::limits::{MAX_FILE, MAX_FRAMES, MAX_INTENTS, MAX_META, MAX_RECORDS};
+use super::index::{Entry, Version, count_is_allowed};
+use super::limits::{MAX_FILE, MAX_FRAMES, MAX_INTENTS, MAX_META};
 use super::op::{self, OP_HEAD, PUT_FIXED, Put};
 use super::record::{Change, Expect, Head, Intent, RecordId, RecordKind, ValueAt};
 use super::state::Pending;
@@ -227,23 +227,7 @@ impl<'a> Draft<'a> {
         if value.len() > MAX_VALUE {
             return Err(VaultError::Limit("a value of 1 MiB"));
         }
-        let id = match old {
-            Some((id, old)) => {
-                current.version = old
-                    .version
-                    .checked_add(1)
-                    .ok_or(VaultError::Limit("versions"))?;
-                id
-            }
-            None => {
-                current.version = 1;
-                self.live += 1;
-                RecordId(make_bytes(rng))
-            }
-        };
-        if self.live > MAX_RECORDS {
-            return Err(VaultError::Limit("1,000,000 records"));
-        }
+        let id = self.next_version(old, &mut current, rng)?;
         let Current { version, kind, .. } = current;
         let op_len = OP_HEAD + PUT_FIXED + name.as_str().len() + current.meta.len();
         self.make_room(op_len, value::blob_len(value.len()), rng);
@@ -288,6 +272,28 @@ impl<'a> Draft<'a> {
         self.names.insert(name, Some(id));
         self.records.insert(id, current);
         Ok(())
+    }
+
+    /// Sets the version that follows the old one, or the first of a new record.
+    fn next_version(
+        &mut self,
+        old: Option<(RecordId, Current)>,
+        current: &mut Current,
+        rng: &mut dyn Random,
+    ) -> Result<RecordId, VaultError> {
+        if let Some((id, old)) = old {
+            current.version = old
+                .version
+                .checked_add(1)
+                .ok_or(VaultError::Limit("versions"))?;
+            return Ok(id);
+        }
+        self.live += 1;
+        if !count_is_allowed(self.live) {
+            return Err(VaultError::Limit("1,000,000 records"));
+        }
+        current.version = 1;
+        Ok(RecordId(make_bytes(rng)))
     }
 
     fn delete(

@@ -89,7 +89,7 @@ pub(super) fn seal(
     out.resize(start + padded_len(payload.len()), 0);
     let key = derive_record(keys.values(), &id.0, version, &nonce);
     let aad = associated_data(keys, id, version, kind);
-    let tag = aead::seal(key.expose(), &nonce, &aad, &mut out[start..]);
+    let tag = aead::seal(&key, &nonce, &aad, &mut out[start..]);
     out.extend(tag);
 }
 
@@ -106,7 +106,7 @@ pub(super) fn open(keys: &SubKeys, at: &ValueAt, blob: &[u8]) -> Result<SecretVa
     let aad = associated_data(keys, &at.id, at.version, at.kind);
     let mut plaintext = LockedBytes::zeroed(ct.len());
     plaintext.as_mut_slice().copy_from_slice(ct);
-    aead::open(key.expose(), nonce, &aad, plaintext.as_mut_slice(), tag)
+    aead::open(&key, nonce, &aad, plaintext.as_mut_slice(), tag)
         .map_err(|_| VaultError::Corrupt("a sealed value"))?;
     Ok(SecretValue::copy_of(unpad(plaintext.as_slice())?))
 }

@@ -24,7 +24,39 @@ const MEANT: &[(&str, &str, &str)] = &[
 ];
 
 /// The only files that may call `expose()`, and why each must.
-const EXPOSE: &[(&str, &str)] = &[("src/secret/mod.rs", "the type itself: equality, slices")];
+const EXPOSE: &[(&str, &str)] = &[
+    ("src/secret/mod.rs", "the type itself: equality, slices"),
+    (
+        "src/helper/exec_provider/mod.rs",
+        "the answer of the exec protocol",
+    ),
+    (
+        "src/launch/binding.rs",
+        "an env file's text, which may hold plaintext",
+    ),
+    ("src/launch/inject.rs", "values into a template"),
+    ("src/launch/mask.rs", "values are looked for in output"),
+    ("src/launch/run.rs", "values into a program's environment"),
+    (
+        "src/source/file/mod.rs",
+        "values are cut out of a file's content",
+    ),
+    ("src/crypto/aead.rs", "the key of a cipher call"),
+    ("src/crypto/derive.rs", "the input of a derivation"),
+    (
+        "src/vault/keys.rs",
+        "serialised for the hand-over to the daemon",
+    ),
+    (
+        "src/vault/slot/recovery.rs",
+        "the text form of a recovery code",
+    ),
+    (
+        "src/vault/slot/wrap.rs",
+        "the root key and the secret that wraps it",
+    ),
+    ("src/vault/value.rs", "the payload that is sealed"),
+];
 
 /// What code below the purity wall may not name: the outside world in all its forms.
 const IMPURE: &[&[&str]] = &[

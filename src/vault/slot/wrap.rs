@@ -86,69 +86,87 @@ impl NewSlot {
                 passphrase,
                 keyfile,
                 kdf,
-            } => {
-                check_passphrase(passphrase, keyfile.as_ref())?;
-                kdf.check(&KdfLimit::raised_to(u32::MAX / 1024))?;
-                let mut body = Vec::with_capacity(PASSPHRASE_PARAMS + WRAP_LEN);
-                for number in [kdf.m_kib, kdf.t, kdf.p] {
-                    body.extend(number.to_le_bytes());
-                }
-                let salt: [u8; 32] = make_bytes(rng);
-                body.extend(salt);
-                let secret = derive_stretched(passphrase, keyfile.as_ref(), &salt, kdf.triple())
-                    .map_err(VaultError::Stretch)?;
-                let kind = SlotKind::Passphrase {
-                    kdf: *kdf,
-                    keyfile: keyfile.is_some(),
-                };
-                let flags = if keyfile.is_some() { FLAG_KEYFILE } else { 0 };
-                let id = new_slot_id(rng);
-                let slot = Slot {
-                    id,
-                    kind,
-                    code: KIND_PASSPHRASE,
-                    flags,
-                    body: body.into(),
-                };
-                Ok(seal(slot, context, &secret, root, rng))
-            }
-            NewSlot::Raw { secret, hint } => {
-                check_raw(secret, *hint)?;
-                let mut body = Vec::with_capacity(RAW_KEY_PARAMS + WRAP_LEN);
-                body.push(hint.byte());
-                body.resize(RAW_KEY_PARAMS, 0);
-                let kind = SlotKind::RawKey { hint: *hint };
-                let id = new_slot_id(rng);
-                let slot = Slot {
-                    id,
-                    kind,
-                    code: KIND_RAW_KEY,
-                    flags: 0,
-                    body: body.into(),
-                };
-                Ok(seal(slot, context, secret, root, rng))
-            }
-            NewSlot::Age { id, file } => {
-                if file.len() > MAX_AGE_FILE {
-                    return Err(VaultError::SlotLimit("16 KiB for an age file"));
-                }
-                if !file.starts_with(AGE_MAGIC) {
-                    return Err(VaultError::Bug("an age slot needs a binary age file"));
-                }
-                let mut body = Vec::with_capacity(4 + file.len());
-                body.extend(len32(file.len()));
-                body.extend(file);
-                let kind = SlotKind::Age;
-                Ok(Slot {
-                    id: *id,
-                    kind,
-                    code: KIND_AGE,
-                    flags: 0,
-                    body: body.into(),
-                })
-            }
+            } => wrap_passphrase(context, root, passphrase, keyfile.as_ref(), *kdf, rng),
+            NewSlot::Raw { secret, hint } => wrap_raw(context, root, secret, *hint, rng),
+            NewSlot::Age { id, file } => wrap_age(id, file),
         }
     }
+}
+
+fn wrap_passphrase(
+    context: &SlotContext,
+    root: &RootKey,
+    passphrase: &SecretValue,
+    keyfile: Option<&SecretValue>,
+    kdf: KdfParams,
+    rng: &mut dyn Random,
+) -> Result<Slot, VaultError> {
+    check_passphrase(passphrase, keyfile)?;
+    kdf.check(&KdfLimit::raised_to(u32::MAX / 1024))?;
+    let salt: [u8; 32] = make_bytes(rng);
+    let mut body = Vec::with_capacity(PASSPHRASE_PARAMS + WRAP_LEN);
+    for number in [kdf.m_kib, kdf.t, kdf.p] {
+        body.extend(number.to_le_bytes());
+    }
+    body.extend(salt);
+    let secret =
+        derive_stretched(passphrase, keyfile, &salt, kdf.triple()).map_err(VaultError::Stretch)?;
+    let kind = SlotKind::Passphrase {
+        kdf,
+        keyfile: keyfile.is_some(),
+    };
+    let flags = if keyfile.is_some() { FLAG_KEYFILE } else { 0 };
+    let id = new_slot_id(rng);
+    let slot = Slot {
+        id,
+        kind,
+        code: KIND_PASSPHRASE,
+        flags,
+        body: body.into(),
+    };
+    Ok(seal(slot, context, &secret, root, rng))
+}
+
+fn wrap_raw(
+    context: &SlotContext,
+    root: &RootKey,
+    secret: &SecretValue,
+    hint: RawKeyHint,
+    rng: &mut dyn Random,
+) -> Result<Slot, VaultError> {
+    check_raw(secret, hint)?;
+    let mut params = [0; RAW_KEY_PARAMS];
+    params[0] = hint.byte();
+    let kind = SlotKind::RawKey { hint };
+    let id = new_slot_id(rng);
+    let slot = Slot {
+        id,
+        kind,
+        code: KIND_RAW_KEY,
+        flags: 0,
+        body: Box::new(params),
+    };
+    Ok(seal(slot, context, secret, root, rng))
+}
+
+fn wrap_age(id: &[u8; 16], file: &[u8]) -> Result<Slot, VaultError> {
+    if file.len() > MAX_AGE_FILE {
+        return Err(VaultError::SlotLimit("16 KiB for an age file"));
+    }
+    if !file.starts_with(AGE_MAGIC) {
+        return Err(VaultError::Bug("an age slot needs a binary age file"));
+    }
+    let mut body = Vec::with_capacity(4 + file.len());
+    body.extend(len32(file.len()));
+    body.extend(file);
+    let kind = SlotKind::Age;
+    Ok(Slot {
+        id: *id,
+        kind,
+        code: KIND_AGE,
+        flags: 0,
+        body: body.into(),
+    })
 }
 
 /// A random id for a slot.
@@ -294,7 +312,7 @@ fn seal(
     let wrapped = SecretValue::build(32 + aead::TAG_LEN, |out| {
         let (ct, tag) = out.split_at_mut(32);
         ct.copy_from_slice(root.expose());
-        tag.copy_from_slice(&aead::seal(key.expose(), &nonce, &ctx, ct));
+        tag.copy_from_slice(&aead::seal(&key, &nonce, &ctx, ct));
     });
     let body = [&*slot.body, &commit, &nonce, wrapped.expose()].concat();
     Slot {
@@ -331,7 +349,7 @@ fn open(
     }
     RootKey::try_build(|out| {
         out.copy_from_slice(ct);
-        aead::open(key.expose(), nonce, &ctx, out, tag)
+        aead::open(&key, nonce, &ctx, out, tag)
     })
     .map(Some)
     .map_err(|_| VaultError::Corrupt("the keyslot's wrapped key"))

@@ -1,0 +1,196 @@
+//! One past each limit, through the code that keeps it. Limits of bytes that a reader meets are
+//! also tested by the hostile vectors.
+
+use super::limits::*;
+use super::*;
+use crate::secret::MAX_VALUE;
+use serde_json::json;
+
+fn put_with(meta: Meta, value: SecretValue) -> Change {
+    let (kind, expect) = (RecordKind::Static, Expect::Any);
+    Change::Put {
+        name: name("a"),
+        kind,
+        meta,
+        value,
+        expect,
+    }
+}
+
+fn meta_of(len: usize) -> Meta {
+    let empty = json!({"createdAt": 1, "x": ""}).to_string().len();
+    serde_json::from_value(json!({"createdAt": 1, "x": "y".repeat(len - empty)})).unwrap()
+}
+
+#[test]
+fn values() {
+    let mut world = World::new("limits");
+    let value = |len| put_with(Meta::default(), SecretValue::build(len, |out| out.fill(9)));
+    for len in [0, 1, 252, 253, 4_092, 4_093, 65_532, 65_533, MAX_VALUE] {
+        world.commit(vec![value(len)]).unwrap();
+        assert_eq!(world.contents()["a"].1.len(), len);
+    }
+    let over = world.commit(vec![value(MAX_VALUE + 1)]);
+    assert_eq!(over, Err(VaultError::Limit("a value of 1 MiB")));
+    assert_eq!(value::blob_len(MAX_VALUE), MAX_BLOB);
+    assert_eq!(value::blob_len(0), MIN_BLOB);
+    world.reopen();
+}
+
+#[test]
+fn metadata() {
+    let mut world = World::new("limits");
+    let put = |len| put_with(meta_of(len), SecretValue::copy_of(b"v"));
+    world.commit(vec![put(MAX_META)]).unwrap();
+    world.reopen();
+    assert_eq!(
+        world.commit(vec![put(MAX_META + 1)]),
+        Err(VaultError::Limit("metadata of 16 KiB"))
+    );
+    let vault_meta = |len: usize| {
+        let empty = json!({"x": ""}).to_string().len();
+        let meta = json!({"x": "y".repeat(len - empty)});
+        Change::VaultMeta(serde_json::from_value(meta).unwrap())
+    };
+    world.commit(vec![vault_meta(MAX_VAULT_META)]).unwrap();
+    world.reopen();
+    assert_eq!(
+        world.commit(vec![vault_meta(MAX_VAULT_META + 1)]),
+        Err(VaultError::Limit("vault metadata of 64 KiB"))
+    );
+}
+
+#[test]
+fn frames_and_file() {
+    let mut world = World::new("limits");
+    let base = world.vault.header().base_seq() as usize;
+    assert_eq!(base, 1);
+    world.vault.macs.resize(MAX_FRAMES as usize - 1, [0; 32]);
+    assert!(world.prepare(&[put("a", b"1")]).is_ok());
+    world.vault.macs.resize(MAX_FRAMES as usize, [0; 32]);
+    assert_eq!(
+        world.prepare(&[put("a", b"1")]).err(),
+        Some(VaultError::Limit("65,536 frames"))
+    );
+
+    let mut world = World::new("limits");
+    let len = world.prepare(&[put("a", b"1")]).unwrap().bytes.len() as u64;
+    world.vault.valid_end = MAX_FILE - len;
+    assert!(world.prepare(&[put("a", b"1")]).is_ok());
+    world.vault.valid_end += 1;
+    assert_eq!(
+        world.prepare(&[put("a", b"1")]).err(),
+        Some(VaultError::Limit("a file of 4 GiB"))
+    );
+}
+
+#[test]
+fn a_reader_stops_at_the_limits_of_a_file() {
+    let mut world = World::new("limits");
+    let frame_at = |world: &mut World, macs: usize, offset: u64| {
+        world.vault.macs.resize(macs, [0; 32]);
+        world.vault.valid_end = offset;
+        let head = world.vault.head();
+        let (keys, kind) = (world.vault.keys.clone(), frame::FrameKind::Delta);
+        let mut frames = frame::FrameBuilder::new(&keys, kind, head.seq + 1, head.mac);
+        let mut bytes = Vec::new();
+        frames.close(false, &mut world.rng, &mut bytes);
+        world.vault.continue_from().frame(offset, &bytes).unwrap()
+    };
+    let len = 80 + 16 + 32;
+    assert!(matches!(
+        frame_at(&mut world, 65_535, 9),
+        Step::Accepted { committed: false }
+    ));
+    assert!(matches!(frame_at(&mut world, 65_536, 9), Step::Tail(_)));
+    assert!(matches!(
+        frame_at(&mut world, 9, MAX_FILE - len),
+        Step::Accepted { .. }
+    ));
+    assert!(matches!(
+        frame_at(&mut world, 9, MAX_FILE - len + 1),
+        Step::Tail(_)
+    ));
+}
+
+#[test]
+fn records_and_attempts() {
+    assert!(index::count_is_allowed(MAX_RECORDS));
+    assert!(!index::count_is_allowed(MAX_RECORDS + 1));
+    let mut world = World::new("limits");
+    world.commit(vec![put("a", b"1")]).unwrap();
+    let intent = |attempt: u16| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&attempt.to_le_bytes());
+        let refresh_token = SecretValue::copy_of(b"t");
+        let expect = Expect::Any;
+        Change::Intent {
+            name: name("a"),
+            attempt: id,
+            refresh_token,
+            expect,
+        }
+    };
+    world
+        .commit((0..MAX_INTENTS as u16).map(intent).collect())
+        .unwrap();
+    assert_eq!(world.reopen().open_intents().len(), MAX_INTENTS);
+    assert_eq!(
+        world.commit(vec![intent(u16::MAX)]),
+        Err(VaultError::Limit("4,096 open attempts"))
+    );
+}
+
+#[test]
+fn slots_and_header() {
+    let mut world = World::new("limits");
+    let context = SlotContext::of(world.vault.header());
+    let mut make = |new: NewSlot| new.wrap(&context, &world.root, &mut world.rng);
+    let raw = || NewSlot::Raw {
+        secret: raw_key(),
+        hint: RawKeyHint::File,
+    };
+    let mut slots = Vec::new();
+    for _ in 0..MAX_SLOTS {
+        slots = slot::add(&slots, make(raw()).unwrap()).unwrap();
+    }
+    let one_more = make(raw()).unwrap();
+    assert_eq!(
+        slot::add(&slots, one_more),
+        Err(VaultError::SlotLimit("32 keyslots"))
+    );
+
+    let passphrase = |len: usize| NewSlot::Passphrase {
+        passphrase: SecretValue::build(len, |out| out.fill(b'x')),
+        keyfile: None,
+        kdf: slot::KdfParams::MINIMAL,
+    };
+    let longest = make(passphrase(MAX_PASSPHRASE)).unwrap();
+    assert_eq!(
+        make(passphrase(MAX_PASSPHRASE + 1)),
+        Err(VaultError::Passphrase)
+    );
+    assert_eq!(make(passphrase(0)), Err(VaultError::Passphrase));
+    let four = vec![longest.clone(); MAX_PASSPHRASE_SLOTS];
+    let limit = Err(VaultError::SlotLimit("4 passphrase keyslots"));
+    assert_eq!(slot::add(&four, longest), limit);
+
+    let age = |id: u8, len: usize| {
+        let mut file = b"age-encryption.org/v1\n".to_vec();
+        file.resize(len, b'x');
+        NewSlot::Age { id: [id; 16], file }
+    };
+    assert!(make(age(1, MAX_AGE_FILE + 1)).is_err());
+    let large: Vec<Slot> = (0..4)
+        .map(|i| make(age(i, MAX_AGE_FILE)).unwrap())
+        .collect();
+    let outcome = world.rewrite(Rewrite::Slots(large), 0);
+    assert_eq!(outcome, Err(VaultError::SlotLimit("header of 64 KiB")));
+}
+
+#[test]
+fn the_frame_that_a_reader_must_hold() {
+    assert_eq!(MAX_FRAME, 80 + MAX_INDEX + 16 + MAX_VALUES + 32);
+    const { assert!(FRAME_INDEX_TARGET + MAX_META + MAX_NAME + MAX_VAULT_META < MAX_INDEX) };
+    const { assert!(FRAME_VALUES_TARGET + MAX_BLOB < MAX_VALUES) };
+}
