@@ -67,24 +67,7 @@ fn run(world: &mut World, model: &mut Model, step: Step, serial: usize) {
                 model.insert(to, (version + 1, value));
             }
         }
-        Step::Batch(items) => {
-            let mut next = model.clone();
-            let mut allowed = true;
-            let changes = items.iter().map(|(key, keep)| {
-                if *keep {
-                    model_put(&mut next, &label(*key), b"batch");
-                    put(&label(*key), b"batch")
-                } else {
-                    allowed &= next.remove(&label(*key)).is_some();
-                    delete(&label(*key))
-                }
-            });
-            let changes: Vec<_> = changes.collect();
-            assert_eq!(world.commit(changes).is_ok(), allowed);
-            if allowed {
-                *model = next;
-            }
-        }
+        Step::Batch(items) => commit_batch(world, model, &items),
         Step::Compact(keep) => world.rewrite(Rewrite::Compact, keep).unwrap(),
         Step::Rekey => {
             let slot = NewSlot::Raw {
@@ -111,6 +94,27 @@ fn run(world: &mut World, model: &mut Model, step: Step, serial: usize) {
                 world.rewrite(Rewrite::Slots(rest), 1).unwrap();
             }
         }
+    }
+}
+
+/// Several changes in one transaction: all of them, or none.
+fn commit_batch(world: &mut World, model: &mut Model, items: &[(u8, bool)]) {
+    let mut next = model.clone();
+    let mut allowed = true;
+    let changes = items.iter().map(|(key, keep)| {
+        let key = format!("record/{key}");
+        if *keep {
+            model_put(&mut next, &key, b"batch");
+            put(&key, b"batch")
+        } else {
+            allowed &= next.remove(&key).is_some();
+            delete(&key)
+        }
+    });
+    let changes: Vec<_> = changes.collect();
+    assert_eq!(world.commit(changes).is_ok(), allowed);
+    if allowed {
+        *model = next;
     }
 }
 

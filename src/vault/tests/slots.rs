@@ -244,15 +244,16 @@ fn what_is_not_known_is_kept() {
     assert_eq!(replaced, [new, unknown]);
 }
 
+fn refused(params: KdfParams, limit: &KdfLimit) -> bool {
+    matches!(params.check(limit), Err(VaultError::KdfLimit { .. }))
+}
+
 #[test]
 fn the_cost_is_bounded_before_memory_is_asked_for() {
     let base = KdfParams {
         m_kib: 65_536,
         t: 3,
         p: 4,
-    };
-    let refused = |params: KdfParams, limit: &KdfLimit| {
-        matches!(params.check(limit), Err(VaultError::KdfLimit { .. }))
     };
     let default = KdfLimit::DEFAULT;
     for good in [
@@ -299,6 +300,16 @@ fn the_cost_is_bounded_before_memory_is_asked_for() {
     ] {
         assert!(refused(bad, &default), "{bad:?}");
     }
+}
+
+#[test]
+fn the_reader_says_what_it_will_spend() {
+    let base = KdfParams {
+        m_kib: 65_536,
+        t: 3,
+        p: 4,
+    };
+    let default = KdfLimit::DEFAULT;
     let available = |kib| KdfLimit {
         available_kib: Some(kib),
         ..default
@@ -355,7 +366,9 @@ fn a_recovery_code_reads_as_people_write() {
 
 proptest! {
     #[test]
-    fn recovery_codes_round_trip(bytes in any::<[u8; 20]>(), at in 0..36usize, shift in 1..32usize) {
+    fn recovery_codes_round_trip(
+        bytes in any::<[u8; 20]>(), at in 0..36usize, shift in 1..32usize,
+    ) {
         let code = SecretValue::copy_of(&bytes);
         let printed = recovery::format(&code).unwrap();
         prop_assert_eq!(recovery::parse(&printed).unwrap(), code);
