@@ -11,16 +11,35 @@
 
 pub mod backend;
 pub mod client;
+#[cfg(test)]
+mod fake;
+pub mod frame;
+pub mod log;
+pub mod manager;
+pub mod place;
+pub mod server;
+pub mod session;
 pub mod start;
+pub mod watch;
+pub mod wire;
 
-use crate::error::Failure;
+use self::log::Log;
+use self::manager::Manager;
+use self::place::{CLAIM_LIMIT, Place};
+use self::server::{Limits, Server};
+use self::session::Boottime;
+use self::start::Handover;
+use crate::error::{Code, Failure};
 use crate::runtime::service::{Answer, Report, Request, SnapshotState};
 use crate::secret::SecretValue;
 use crate::sys::peer::Peer;
+use crate::sys::signals::Signals;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long a daemon keeps the vault open unless told otherwise.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(12 * 3600);
@@ -96,6 +115,17 @@ pub enum Stopped {
     Idle,
 }
 
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stopped::Asked => "a client asked for it",
+            Stopped::Signal => "a signal asked for it",
+            Stopped::Ttl => "the time limit passed",
+            Stopped::Idle => "the idle limit passed",
+        })
+    }
+}
+
 /// Runs the daemon in the foreground until it locks: tells the service manager, takes its socket
 /// if it passed one. `open` runs once the state folder is claimed.
 pub fn run(
@@ -103,8 +133,32 @@ pub fn run(
     unlock: &Unlock,
     open: impl FnOnce() -> Result<Opened, Failure>,
 ) -> Result<Stopped, Failure> {
-    let _ = (socket, unlock, open);
-    todo!()
+    let env = |name: &str| std::env::var_os(name);
+    let manager = Manager::from_env(env)?;
+    let passed = manager::passed_listener(env)?;
+    let mut place = Place::claim(socket, CLAIM_LIMIT)?;
+    manager.notify("STATUS=opening the vault");
+    let opened_at = SystemTime::now();
+    let opened = open()?;
+    let listener = match passed {
+        Some(listener) => listener,
+        None => place.bind()?,
+    };
+    let server = Server {
+        backend: opened.backend,
+        listener,
+        place,
+        unlock: *unlock,
+        clock: Arc::new(Boottime::new().map_err(system)?),
+        limits: Limits::default(),
+        log: Log::stderr(),
+        manager,
+        signals: Some(install_signals()?),
+        opened_at,
+    };
+    let state = server::state_text(opened.report.snapshot.state);
+    let ready = format!("READY=1\nSTATUS=unlocked, snapshot {state}");
+    server::serve(server, |manager| manager.notify(&ready)).map_err(system)
 }
 
 /// Runs the daemon that [`start::spawn_detached`] started, until it locks. Must be called before
@@ -114,6 +168,57 @@ pub fn run_detached(
     socket: &Path,
     open: impl FnOnce(&Unlock, &SecretValue) -> Result<Opened, Failure>,
 ) -> Result<Stopped, Failure> {
-    let _ = (socket, open);
-    todo!()
+    let mut handover = Handover::receive()?;
+    match prepare_detached(socket, &handover, open) {
+        Ok((server, report)) => {
+            server::serve(server, |_| {
+                handover.answer(Ok(report));
+                // From here on nobody waits for this process, and the keys are the backend's.
+                drop(handover);
+            })
+            .map_err(system)
+        }
+        Err(failure) => {
+            handover.answer(Err(failure.clone()));
+            Err(failure)
+        }
+    }
 }
+
+fn prepare_detached(
+    socket: &Path,
+    handover: &Handover,
+    open: impl FnOnce(&Unlock, &SecretValue) -> Result<Opened, Failure>,
+) -> Result<(Server, Report), Failure> {
+    let mut place = Place::claim(socket, CLAIM_LIMIT)?;
+    let log = Log::file(&socket.with_extension("log")).map_err(system)?;
+    let opened_at = SystemTime::now();
+    let opened = open(&handover.unlock, &handover.keys)?;
+    let server = Server {
+        backend: opened.backend,
+        listener: place.bind()?,
+        place,
+        unlock: handover.unlock,
+        clock: Arc::new(Boottime::new().map_err(system)?),
+        limits: Limits::default(),
+        log,
+        manager: Manager::default(),
+        signals: Some(install_signals()?),
+        opened_at,
+    };
+    Ok((server, opened.report))
+}
+
+/// Installed once the vault is open: until then there is nothing to finish, and a signal may end
+/// the process as it always does.
+fn install_signals() -> Result<Signals, Failure> {
+    let signals = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
+    Signals::install(&signals).map_err(system)
+}
+
+fn system(error: io::Error) -> Failure {
+    Failure::new(Code::DaemonUnavailable, format!("the daemon: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,12 @@
 pub mod alloc;
 pub mod arena;
 pub mod clock;
+pub mod detach;
 pub mod fds;
 pub mod forward;
 pub mod harden;
 pub mod peer;
 pub mod random;
+pub mod signals;
 pub mod spawn;
 pub mod tty;

@@ -1,0 +1,337 @@
+//! The serving side: one thread accepts, watches the limits and the signals; each connection has
+//! a thread with a small stack; one more thread reloads.
+//!
+//! Invariants: the peer's user is checked before a byte is read; at most [`Limits::connections`]
+//! are served at once, more wait in the backlog; whatever a client does or leaves undone ends at
+//! a time limit and concerns its own connection only. A lock removes the socket, waits for the
+//! commits that run, wipes, frees the place, and only then answers.
+//!
+//! Not here: what requests mean ([`Backend`]), where the socket stands (`super::place`).
+
+mod connection;
+mod upkeep;
+
+pub use upkeep::{LOOK_STEP, state_text};
+
+use super::frame::answer_frames;
+use super::log::Log;
+use super::manager::Manager;
+use super::place::Place;
+use super::session::{Clock, Flag, Session};
+use super::wire::Wire;
+use super::{Backend, Stopped, Unlock};
+use crate::error::{Code, Failure};
+use crate::runtime::service::DaemonStatus;
+use crate::sys::peer::{self, Peer};
+use crate::sys::signals::Signals;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Connections served at once.
+pub const MAX_CONNECTIONS: usize = 64;
+/// For one frame once it has started, and for the first one to start.
+pub const FRAME_LIMIT: Duration = Duration::from_secs(5);
+/// For the next request on a connection that has had an answer.
+pub const KEPT_LIMIT: Duration = Duration::from_secs(30);
+/// For answers that are on their way when the daemon locks.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// The stack of a connection's thread in bytes; JSON nests at most 128 deep.
+const STACK: usize = 1 << 20;
+/// How long the daemon pauses accepting when the operating system has no descriptors left.
+const EXHAUSTED_PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// The file system stamps times a little late; so much earlier counts as later.
+const STAMP_SLACK: Duration = Duration::from_millis(10);
+
+/// The limits of a server; [`Limits::default`] has the constants of this module.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections served at once.
+    pub connections: usize,
+    /// For one frame once it has started.
+    pub frame: Duration,
+    /// For the first request of a connection to start.
+    pub fresh: Duration,
+    /// For each further one.
+    pub kept: Duration,
+    /// For answers on their way at a lock.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: MAX_CONNECTIONS,
+            frame: FRAME_LIMIT,
+            fresh: FRAME_LIMIT,
+            kept: KEPT_LIMIT,
+            drain: DRAIN_LIMIT,
+        }
+    }
+}
+
+/// What a server is made of.
+pub struct Server {
+    /// What answers.
+    pub backend: Arc<dyn Backend>,
+    /// Where clients come in.
+    pub listener: UnixListener,
+    /// The claim on the state folder.
+    pub place: Place,
+    /// How long the vault stays open.
+    pub unlock: Unlock,
+    /// The clock for that.
+    pub clock: Arc<dyn Clock>,
+    /// Limits of connections.
+    pub limits: Limits,
+    /// What is told.
+    pub log: Log,
+    /// Who is told, if anyone.
+    pub manager: Manager,
+    /// SIGHUP reloads; any other ends the daemon.
+    pub signals: Option<Signals>,
+    /// When the backend began to read its files.
+    pub opened_at: SystemTime,
+}
+
+/// Serves until the vault locks. `ready` is called once everything is in place; it gets the
+/// service manager to tell.
+pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped> {
+    let Server {
+        listener,
+        mut place,
+        signals,
+        ..
+    } = server;
+    listener.set_nonblocking(true)?;
+    let now = server.clock.now();
+    let shared = Arc::new(Shared {
+        backend: server.backend,
+        session: Session::new(&server.unlock, now),
+        clock: server.clock,
+        limits: server.limits,
+        log: server.log,
+        manager: server.manager,
+        state: Mutex::new(State::default()),
+        changed: Condvar::new(),
+        wake: Flag::new()?,
+        stopping: Flag::new()?,
+        reload: Flag::new()?,
+        look: upkeep::Look::new()?,
+    });
+    let since = server.opened_at.checked_sub(STAMP_SLACK);
+    upkeep::start(&shared, since.unwrap_or(SystemTime::UNIX_EPOCH))?;
+    shared
+        .log
+        .line(format_args!("serving, process {}", std::process::id()));
+    ready(&shared.manager);
+    let outcome = accept_until_stopped(&shared, &listener, signals.as_ref());
+    match &outcome {
+        Ok(reason) => shared.log.line(format_args!("locking: {reason}")),
+        Err(error) => shared
+            .log
+            .line(format_args!("locking: waiting failed: {error}")),
+    }
+    shared.manager.notify("STOPPING=1\nSTATUS=locking");
+    place.unlink();
+    drop(listener);
+    shared.stopping.raise();
+    shared.backend.lock();
+    place.release();
+    shared.finish();
+    outcome
+}
+
+/// What all threads share.
+struct Shared {
+    backend: Arc<dyn Backend>,
+    session: Session,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    log: Log,
+    manager: Manager,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Makes the accepting thread look at the state again.
+    wake: Flag,
+    /// Up for good once the daemon locks.
+    stopping: Flag,
+    /// Asks for a reload.
+    reload: Flag,
+    /// Asks for a look at the watched files, where the system does not tell of changes.
+    look: upkeep::Look,
+}
+
+#[derive(Default)]
+struct State {
+    /// Connections that are being served.
+    active: usize,
+    /// The accepting thread waits for one of them to end.
+    full: bool,
+    stop: Option<Stopped>,
+    /// Keys are wiped and the place is free.
+    locked: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is complete by itself, also if a thread panics later.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self, reason: Stopped) {
+        self.state().stop.get_or_insert(reason);
+        self.wake.raise();
+    }
+
+    fn wait_locked(&self) {
+        let state = self.state();
+        let waited = self.changed.wait_while(state, |state| !state.locked);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets those who asked for the lock answer, and waits a while for all connections to end.
+    fn finish(&self) {
+        let mut state = self.state();
+        state.locked = true;
+        self.changed.notify_all();
+        let waited = self
+            .changed
+            .wait_timeout_while(state, self.limits.drain, |state| state.active > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn status(&self) -> DaemonStatus {
+        let (ttl_remaining_ms, idle_remaining_ms) = self.session.remaining(self.clock.now());
+        DaemonStatus {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ttl_remaining_ms,
+            idle_remaining_ms,
+        }
+    }
+}
+
+fn accept_until_stopped(
+    shared: &Arc<Shared>,
+    listener: &UnixListener,
+    signals: Option<&Signals>,
+) -> io::Result<Stopped> {
+    let mut exhausted = false;
+    loop {
+        let now = shared.clock.now();
+        let full = {
+            let mut state = shared.state();
+            state.full = state.active >= shared.limits.connections;
+            if let Some(reason) = state.stop.or_else(|| shared.session.expired(now)) {
+                // What a connection asks for from here on is too late.
+                state.stop = Some(reason);
+                return Ok(reason);
+            }
+            state.full
+        };
+        shared.clock.arm(shared.session.next(now))?;
+        let (wake, timer) = (shared.wake.fd(), shared.clock.fd());
+        let signal_fd = signals.map(Signals::fd);
+        let mut fds = vec![
+            PollFd::new(&wake, PollFlags::IN),
+            PollFd::new(&timer, PollFlags::IN),
+        ];
+        fds.extend(signal_fd.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        if !full && !exhausted {
+            fds.push(PollFd::new(listener, PollFlags::IN));
+        }
+        match poll(&mut fds, exhausted.then_some(&EXHAUSTED_PAUSE)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        shared.wake.lower();
+        while let Some(signal) = signals.and_then(Signals::take) {
+            if signal == libc::SIGHUP {
+                shared.reload.raise();
+            } else {
+                shared.stop(Stopped::Signal);
+            }
+        }
+        exhausted = !full && accept_some(shared, listener);
+    }
+}
+
+/// Accepts while there is room and somebody waits; true if the system has no room.
+fn accept_some(shared: &Arc<Shared>, listener: &UnixListener) -> bool {
+    while shared.state().active < shared.limits.connections {
+        match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(fd) => admit(shared, fd.into()),
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(Errno::AGAIN) => return false,
+            Err(error) => {
+                shared.log.line(format_args!("accepting failed: {error}"));
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Checks the peer and hands the connection to a thread of its own.
+fn admit(shared: &Arc<Shared>, stream: UnixStream) {
+    let Ok(peer) = peer::of(&stream) else {
+        return;
+    };
+    let Ok(wire) = Wire::new(stream, shared.limits.frame) else {
+        return;
+    };
+    if peer.uid != rustix::process::geteuid().as_raw() {
+        return refuse(shared, wire, peer);
+    }
+    shared.state().active += 1;
+    let slot = Slot(Arc::clone(shared));
+    let thread = std::thread::Builder::new()
+        .name("connection".to_owned())
+        .stack_size(STACK);
+    // A thread that can't be started drops the slot and the connection with its closure.
+    if let Err(error) = thread.spawn(move || connection::serve(&slot.0, wire, peer)) {
+        shared
+            .log
+            .line(format_args!("no thread for a connection: {error}"));
+    }
+}
+
+fn refuse(shared: &Shared, mut wire: Wire, peer: Peer) {
+    let Peer { pid, uid, .. } = peer;
+    shared
+        .log
+        .line(format_args!("refused process {pid} of user {uid}"));
+    let failure = Failure::new(
+        Code::DaemonPeer,
+        format!("the daemon serves its own user only, not user {uid}"),
+    );
+    if let Ok(frames) = answer_frames(Err(failure)) {
+        // The answer fits the empty buffer of a fresh socket, so this does not block.
+        let _ = wire.write(&frames);
+    }
+}
+
+/// A connection's place among the limited number.
+struct Slot(Arc<Shared>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.active -= 1;
+        if state.full {
+            self.0.wake.raise();
+        }
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The thread that reloads: on SIGHUP, and when a watched file changed.
+
+use super::Shared;
+use crate::daemon::Cause;
+use crate::daemon::session::Flag;
+use crate::daemon::watch::Watch;
+use crate::runtime::service::SnapshotState;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often requests make the daemon look at the watched files, where the system does not tell
+/// of changes.
+pub const LOOK_STEP: Duration = Duration::from_secs(1);
+
+/// Asks for a look at the watched files.
+pub struct Look {
+    needed: AtomicBool,
+    last: Mutex<Option<Instant>>,
+    flag: Flag,
+}
+
+impl Look {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            needed: AtomicBool::new(false),
+            last: Mutex::new(None),
+            flag: Flag::new()?,
+        })
+    }
+
+    /// A request came; a change that is found now counts for the next one.
+    pub fn ask(&self) {
+        if !self.needed.load(Ordering::Relaxed) {
+            return;
+        }
+        // Whoever holds the lock is asking already.
+        if let Ok(mut last) = self.last.try_lock() {
+            let now = Instant::now();
+            if last.is_none_or(|last| now.duration_since(last) >= LOOK_STEP) {
+                *last = Some(now);
+                self.flag.raise();
+            }
+        }
+    }
+}
+
+/// Starts the thread. Changes since `since` count, so that none is lost between the reading of a
+/// file and the watching of it.
+pub fn start(shared: &Arc<Shared>, since: SystemTime) -> io::Result<()> {
+    let mut watch = Watch::new();
+    watch.set(shared.backend.watched());
+    shared
+        .look
+        .needed
+        .store(watch.fd().is_none(), Ordering::Relaxed);
+    let since = since
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let missed = watch.changed_since(i128::try_from(since).unwrap_or(i128::MAX));
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("upkeep".to_owned())
+        .spawn(move || {
+            if missed {
+                reload(&shared, &mut watch, Cause::Changed);
+            }
+            keep_up(&shared, &mut watch);
+        })?;
+    Ok(())
+}
+
+fn keep_up(shared: &Shared, watch: &mut Watch) {
+    loop {
+        let stopping = shared.stopping.fd();
+        if !wait(&[
+            Some(stopping),
+            Some(shared.reload.fd()),
+            Some(shared.look.flag.fd()),
+            watch.fd(),
+        ]) {
+            return;
+        }
+        let cause = if shared.reload.lower() {
+            Some(Cause::Signal)
+        } else if watch.drain() {
+            watch.settle(stopping);
+            Some(Cause::Changed)
+        } else if shared.look.flag.lower() && watch.look() {
+            Some(Cause::Changed)
+        } else {
+            None
+        };
+        if let Some(cause) = cause {
+            reload(shared, watch, cause);
+        }
+    }
+}
+
+/// Waits until one is readable; false if it is the first, or if waiting fails.
+fn wait(fds: &[Option<BorrowedFd<'_>>]) -> bool {
+    let mut fds: Vec<_> = fds
+        .iter()
+        .flatten()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
+    loop {
+        match poll(&mut fds, None) {
+            Ok(_) => return fds.first().is_some_and(|fd| fd.revents().is_empty()),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+fn reload(shared: &Shared, watch: &mut Watch, cause: Cause) {
+    let cause_text = match cause {
+        Cause::Signal => "on a signal",
+        Cause::Changed => "after a change",
+    };
+    match shared.backend.reload(cause) {
+        Ok(state) => {
+            let state = state_text(state);
+            shared
+                .log
+                .line(format_args!("reloaded {cause_text}: snapshot {state}"));
+            shared
+                .manager
+                .notify(&format!("STATUS=unlocked, snapshot {state}"));
+        }
+        Err(failure) => {
+            // The text may name records and files, which the log does not.
+            let code = failure.code.as_str();
+            shared
+                .log
+                .line(format_args!("reload {cause_text} failed: {code}"));
+            shared
+                .manager
+                .notify(&format!("STATUS=unlocked, reload failed: {code}"));
+        }
+    }
+    watch.set(shared.backend.watched());
+}
+
+/// The state as people read it.
+pub fn state_text(state: SnapshotState) -> &'static str {
+    match state {
+        SnapshotState::Sealed => "sealed",
+        SnapshotState::Active => "active",
+        SnapshotState::Degraded => "degraded",
+        SnapshotState::Failed => "failed",
+    }
+}

@@ -1,0 +1,231 @@
+//! Whole daemons: this test program, started again as one.
+
+use super::client::Client;
+use super::fake::{Fake, KEYS, PATIENCE, report};
+use super::start::{Spawn, spawn_detached};
+use super::*;
+use crate::runtime::service::{Reply, Service, Status};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::ffi::OsString;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Command;
+
+const UNLOCK: Unlock = Unlock {
+    ttl_ms: 600_000,
+    idle_ms: 0,
+    strict: true,
+    allow_degraded: false,
+};
+
+fn opened() -> Opened {
+    Opened {
+        backend: Arc::new(Fake::new(1, Vec::new())),
+        report: report(3),
+    }
+}
+
+/// What makes this program a daemon when it is started again: further arguments are filters to
+/// the test harness, and match nothing.
+fn child_args(how: &str, socket: &Path) -> Vec<OsString> {
+    let mut role = OsString::from(format!("{how}="));
+    role.push(socket);
+    let mut args: Vec<OsString> = ["--exact", "daemon::tests::child", "--nocapture"]
+        .map(OsString::from)
+        .to_vec();
+    args.push(role);
+    args
+}
+
+/// Not a test by itself: the daemon of the tests below.
+#[test]
+fn child() {
+    let role = std::env::args().last().unwrap_or_default();
+    let outcome = if let Some(socket) = role.strip_prefix("foreground=") {
+        run(Path::new(socket), &UNLOCK, || Ok(opened()))
+    } else if let Some(socket) = role.strip_prefix("detached=") {
+        run_detached(Path::new(socket), |unlock, keys| {
+            assert_eq!(*unlock, UNLOCK);
+            if keys.expose() == KEYS {
+                Ok(opened())
+            } else {
+                Err(Failure::new(Code::SlotNoMatch, "these are not the keys"))
+            }
+        })
+    } else {
+        return;
+    };
+    std::process::exit(match outcome {
+        Ok(Stopped::Asked) => 10,
+        Ok(Stopped::Signal) => 11,
+        other => panic!("{other:?}"),
+    });
+}
+
+fn socket_in(state: &tempfile::TempDir) -> PathBuf {
+    state.path().join("run/daemon.sock")
+}
+
+fn client(socket: &Path) -> Client {
+    let us = rustix::process::geteuid().as_raw();
+    Client::connect(socket, us).unwrap().unwrap()
+}
+
+fn status(client: &mut Client) -> Status {
+    match client.call(Request::Status, Vec::new()).unwrap().reply {
+        Reply::Status(status) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn next(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 1024];
+    let len = manager.recv(&mut buffer).unwrap();
+    String::from_utf8(buffer[..len].to_vec()).unwrap()
+}
+
+/// What a service manager sees of a whole life: start, reload on SIGHUP, end on SIGTERM.
+fn live_and_die(mut daemon: std::process::Child, manager: &UnixDatagram, socket: &Path) {
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(next(manager), "STATUS=opening the vault");
+    assert_eq!(next(manager), "READY=1\nSTATUS=unlocked, snapshot active");
+    let of_daemon = status(&mut client(socket)).daemon.unwrap();
+    assert_eq!(of_daemon.pid, daemon.id());
+    let pid = Pid::from_child(&daemon);
+    rustix::process::kill_process(pid, Signal::HUP).unwrap();
+    assert_eq!(next(manager), "STATUS=unlocked, snapshot degraded");
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(next(manager), "STOPPING=1\nSTATUS=locking");
+    assert_eq!(daemon.wait().unwrap().code(), Some(11));
+}
+
+#[test]
+fn in_the_foreground_a_service_manager_is_told() {
+    let state = tempfile::tempdir().unwrap();
+    let socket = socket_in(&state);
+    let name = format!("reseal-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = UnixDatagram::bind_addr(&address).unwrap();
+    let daemon = Command::new("/proc/self/exe")
+        .args(child_args("foreground", &socket))
+        .env("NOTIFY_SOCKET", format!("@{name}"))
+        // Meant for some other process.
+        .env("LISTEN_PID", "1")
+        .env("LISTEN_FDS", "1")
+        .spawn()
+        .unwrap();
+    live_and_die(daemon, &manager, &socket);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_passed_socket_is_served_and_left_in_place() {
+    let state = tempfile::tempdir().unwrap();
+    let socket = socket_in(&state);
+    let script = "import os,socket,sys\n\
+        p=sys.argv[1]\nos.mkdir(os.path.dirname(p),0o700)\n\
+        s=socket.socket(socket.AF_UNIX)\ns.bind(p)\ns.listen()\n\
+        os.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\n\
+        os.environ.update(LISTEN_PID=str(os.getpid()),LISTEN_FDS='1')\n\
+        os.execv(sys.argv[2],sys.argv[2:])\n";
+    let path = state.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let daemon = Command::new("/usr/bin/python3")
+        .args(["-c", script])
+        .arg(&socket)
+        .arg(std::env::current_exe().unwrap())
+        .args(child_args("foreground", &socket))
+        .env("NOTIFY_SOCKET", &path)
+        .spawn()
+        .unwrap();
+    live_and_die(daemon, &manager, &socket);
+    assert!(socket.exists());
+}
+
+#[test]
+fn a_manager_that_asks_for_the_impossible() {
+    use super::manager::{listener_from, passed_listener};
+    let env = |count: &'static str| {
+        move |name: &str| match name {
+            "LISTEN_PID" => Some(OsString::from(std::process::id().to_string())),
+            "LISTEN_FDS" => Some(OsString::from(count)),
+            "NOTIFY_SOCKET" => Some(OsString::from("relative")),
+            _ => None,
+        }
+    };
+    assert!(passed_listener(env("0")).unwrap().is_none());
+    for count in ["2", "x", "-1"] {
+        assert!(passed_listener(env(count)).is_err());
+    }
+    assert!(Manager::from_env(env("1")).is_err());
+    let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert!(listener_from(stream.into()).is_err());
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(listener_from(tcp.into()).is_err());
+    assert!(listener_from(UnixDatagram::unbound().unwrap().into()).is_err());
+}
+
+fn spawn(args: &[OsString], keys: &[u8]) -> Result<Report, Failure> {
+    spawn_detached(&Spawn {
+        args,
+        unlock: &UNLOCK,
+        keys: &SecretValue::copy_of(keys),
+    })
+}
+
+#[test]
+fn a_detached_daemon_gets_its_keys_and_leaves_its_parent() {
+    let state = tempfile::tempdir().unwrap();
+    let socket = socket_in(&state);
+    let args = child_args("detached", &socket);
+    assert_eq!(spawn(&args, KEYS).unwrap(), report(3));
+    let mut first = client(&socket);
+    let pid = status(&mut first).daemon.unwrap().pid;
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let of = |what: &str| PathBuf::from(format!("/proc/{}/{what}", pid.as_raw_nonzero()));
+    // Not our child (so no zombie of ours), not of our session, and no leader of its own.
+    let us = rustix::process::getpid();
+    let stat = std::fs::read_to_string(of("stat")).unwrap();
+    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+    assert_ne!(parent, us.as_raw_nonzero().to_string());
+    let session = rustix::process::getsid(Some(pid)).unwrap();
+    assert_ne!(session, rustix::process::getsid(None).unwrap());
+    assert_ne!(session, pid);
+    assert_eq!(std::fs::read_link(of("cwd")).unwrap(), Path::new("/"));
+    for stream in ["fd/0", "fd/1", "fd/2"] {
+        let target = std::fs::read_link(of(stream)).unwrap();
+        assert_eq!(target, Path::new("/dev/null"));
+    }
+    // The keys are in none of the places that others can read.
+    for place in ["cmdline", "environ"] {
+        let bytes = std::fs::read(of(place)).unwrap();
+        assert!(!bytes.windows(KEYS.len()).any(|window| window == KEYS));
+    }
+    assert_eq!(spawn(&args, KEYS).unwrap_err().code, Code::DaemonRunning);
+    let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    first.call(Request::Lock, Vec::new()).unwrap();
+    poll(&mut [PollFd::new(&ended, PollFlags::IN)], None).unwrap();
+    assert!(!socket.exists());
+    let log = std::fs::read_to_string(socket.with_extension("log")).unwrap();
+    assert!(
+        log.contains("serving") && log.contains("a client asked for it"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_detached_daemon_that_fails_says_why() {
+    let state = tempfile::tempdir().unwrap();
+    let socket = socket_in(&state);
+    let failure = spawn(&child_args("detached", &socket), b"other keys").unwrap_err();
+    assert_eq!(failure.code, Code::SlotNoMatch);
+    assert_eq!(failure.message, "these are not the keys");
+    assert!(!socket.exists());
+    let silent = spawn(&[OsString::from("--list")], KEYS).unwrap_err();
+    assert_eq!(silent.code, Code::DaemonUnavailable);
+    assert!(
+        silent.message.contains("ended before it was ready"),
+        "{silent}"
+    );
+}
