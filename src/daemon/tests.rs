@@ -41,7 +41,7 @@ fn child_args(how: &str, socket: &Path) -> Vec<OsString> {
 /// Not a test by itself: the daemon of the tests below.
 #[test]
 fn child() {
-    let role = std::env::args().last().unwrap_or_default();
+    let role = std::env::args().next_back().unwrap_or_default();
     let outcome = if let Some(socket) = role.strip_prefix("foreground=") {
         run(Path::new(socket), &UNLOCK, || Ok(opened()))
     } else if let Some(socket) = role.strip_prefix("detached=") {

@@ -320,8 +320,11 @@ fn frame_bytes() -> impl Strategy<Value = Vec<u8>> {
         Just(r#"{"v":1,"ok":{"reply":"resolved","data":["ok","ok"]},"secrets":[2,1]}"#.to_owned()),
         Just(r#"{"v":1,"error":{"code":"bug","message":"é\n"},"more":true}"#.to_owned()),
         Just(
-            r#"{"v":1,"request":{"op":"put","name":"a","kind":"static","meta":{"x":[1.5,null]},"expect":"any"},"secrets":[3]}"#
-                .to_owned()
+            concat!(
+                r#"{"v":1,"request":{"op":"put","name":"a","kind":"static","#,
+                r#""meta":{"x":[1.5,null]},"expect":"any"},"secrets":[3]}"#
+            )
+            .to_owned()
         ),
         "[ -~]{0,60}",
     ];
