@@ -21,37 +21,23 @@ pub struct Figure {
     pub reached: bool,
 }
 
-/// The median of one repeated measurement, in seconds.
-pub fn median(rounds: usize, mut once: impl FnMut()) -> f64 {
-    let mut times = Vec::with_capacity(rounds);
-    for _ in 0..rounds {
-        times.push(time(&mut once));
+/// The medians of measurements that are made in turn, in seconds. One round of each comes first and
+/// is not counted: it fills caches.
+pub fn medians<const N: usize>(rounds: usize, mut acts: [&mut dyn FnMut(); N]) -> [f64; N] {
+    let mut times: [Vec<Duration>; N] = std::array::from_fn(|_| Vec::with_capacity(rounds));
+    for round in 0..=rounds {
+        for (act, times) in acts.iter_mut().zip(&mut times) {
+            let start = Instant::now();
+            act();
+            if round > 0 {
+                times.push(start.elapsed());
+            }
+        }
     }
-    middle(times)
-}
-
-/// The medians of two measurements made in turn, in seconds. One round of each comes first and is
-/// not counted: it fills caches.
-pub fn pair(rounds: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
-    a();
-    b();
-    let (mut a_times, mut b_times) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        a_times.push(time(&mut a));
-        b_times.push(time(&mut b));
-    }
-    (middle(a_times), middle(b_times))
-}
-
-fn time(once: &mut impl FnMut()) -> Duration {
-    let start = Instant::now();
-    once();
-    start.elapsed()
-}
-
-fn middle(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    times[times.len() / 2].as_secs_f64()
+    times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64()
+    })
 }
 
 /// Prints the figures: a Markdown table, or with `--json` one JSON document.
@@ -64,7 +50,14 @@ pub fn report(figures: &[Figure]) {
     println!("| what | figure | beside | goal | reached |");
     println!("| --- | ---: | ---: | --- | --- |");
     for figure in figures {
-        let Figure { what, value, unit, goal, reached, .. } = figure;
+        let Figure {
+            what,
+            value,
+            unit,
+            goal,
+            reached,
+            ..
+        } = figure;
         let beside = figure.beside.as_ref();
         let beside = beside.map_or(String::new(), |(name, v)| format!("{name}: {v:.2} {unit}"));
         let reached = if *reached { "yes" } else { "no" };

@@ -1,0 +1,230 @@
+//! The library's own figures: opening, committing, resolving, activating. The vault lies on a real
+//! disk (the target folder), so commits pay for their flush.
+
+mod harness;
+
+use harness::{Figure, medians, report};
+use reseal::error::Failure;
+use reseal::reference::SecretRef;
+use reseal::runtime::open_vault::{Birth, OpenOptions, OpenVault};
+use reseal::secret::SecretValue;
+use reseal::snapshot::{Resolution, Snapshot, Wanted};
+use reseal::store::{Options, VaultFile};
+use reseal::sys;
+use reseal::vault::slot::{self, RawKeyHint};
+use reseal::vault::{Change, Expect, Header, Meta, NewSlot, RecordKind, VaultMeta};
+use std::path::{Path, PathBuf};
+
+/// What the binary runs with.
+#[global_allocator]
+static ALLOCATOR: sys::alloc::ZeroOnFree = sys::alloc::ZeroOnFree;
+
+const RECORDS: usize = 100_000;
+const VALUE: usize = 500;
+const REFS: usize = 10_000;
+
+/// One measurement alone.
+fn median(rounds: usize, mut act: impl FnMut()) -> f64 {
+    let [median] = medians(rounds, [&mut act]);
+    median
+}
+
+fn main() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-library");
+    // A run that was stopped leaves its folder behind.
+    let _ = std::fs::remove_dir_all(&folder);
+    let place = Place { folder };
+    let result = measure(&place);
+    std::fs::remove_dir_all(&place.folder).expect("the folder can be removed");
+    match result {
+        Ok(figures) => report(&figures),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+fn measure(place: &Place) -> Result<Vec<Figure>, Failure> {
+    let mut figures = Vec::new();
+    let mut small = place.make("small", 10)?;
+    let mut large = place.make("large", RECORDS)?;
+    let open = 1e3 * median(15, || drop(place.open("large").expect("the vault opens")));
+    figures.push(figure(
+        "open 100,000 records of 500 B",
+        open,
+        "ms",
+        "under 300 ms",
+        300.0,
+    ));
+    figures.extend(commits("10 records", &mut small)?);
+    figures.extend(commits("100,000 records", &mut large)?);
+    let name = "record/77777".parse()?;
+    let resolve = median(1000, || {
+        drop(large.get(&name, None).expect("the record is there"))
+    });
+    figures.push(figure(
+        "resolve one value",
+        1e6 * resolve,
+        "µs",
+        "under 20 µs",
+        20.0,
+    ));
+    let wanted = wanted()?;
+    let activate = median(9, || {
+        drop(snapshot(&large, &wanted).expect("every ref resolves"))
+    });
+    figures.push(figure(
+        "resolve and build 10,000 refs",
+        1e3 * activate,
+        "ms",
+        "under 60 ms",
+        60.0,
+    ));
+    Ok(figures)
+}
+
+fn figure(what: &str, value: f64, unit: &'static str, goal: &'static str, bound: f64) -> Figure {
+    Figure {
+        what: what.to_owned(),
+        value,
+        unit,
+        beside: None,
+        goal,
+        reached: value < bound,
+    }
+}
+
+/// One commit each of one record: wall time with its flush, and the processor's part of it.
+fn commits(what: &str, vault: &mut OpenVault) -> Result<Vec<Figure>, Failure> {
+    let mut round = 0;
+    let mut cpu = Vec::new();
+    let wall = median(200, || {
+        round += 1;
+        let before = cpu_seconds();
+        let change = put("record/1", round).expect("a name");
+        vault.commit(vec![change]).expect("a commit is made");
+        cpu.push(cpu_seconds() - before);
+    });
+    cpu.sort_by(f64::total_cmp);
+    let cpu = 1e3 * cpu[cpu.len() / 2];
+    let wall = figure(
+        &format!("commit into {what}"),
+        1e3 * wall,
+        "ms",
+        "one flush",
+        f64::MAX,
+    );
+    let name = format!("commit into {what}, processor");
+    Ok(vec![wall, figure(&name, cpu, "ms", "under 0.3 ms", 0.3)])
+}
+
+/// The time that this thread has spent on a processor.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
+    let nanos = text
+        .split(' ')
+        .next()
+        .and_then(|field| field.parse::<f64>().ok());
+    nanos.expect("its first field is a number") / 1e9
+}
+
+fn put(name: &str, fill: usize) -> Result<Change, Failure> {
+    let value = SecretValue::build(VALUE, |bytes| bytes.fill(fill.to_le_bytes()[0]));
+    let (kind, meta, expect) = (RecordKind::ApiKey, Meta::default(), Expect::Any);
+    Ok(Change::Put {
+        name: name.parse()?,
+        kind,
+        meta,
+        value,
+        expect,
+    })
+}
+
+fn wanted() -> Result<Vec<Wanted>, Failure> {
+    let wanted = |index: usize| {
+        let reference: SecretRef = format!("vault:record/{}", index * (RECORDS / REFS)).parse()?;
+        Ok(Wanted {
+            reference,
+            owner: format!("owner {index}"),
+            optional: false,
+        })
+    };
+    (0..REFS).map(wanted).collect()
+}
+
+/// What activation does once the refs are collected.
+fn snapshot(vault: &OpenVault, wanted: &[Wanted]) -> Result<Snapshot, Failure> {
+    let mut resolution = Resolution::with_capacity(wanted.len());
+    for want in wanted {
+        let name = want.reference.record().expect("a vault ref names a record");
+        let value = vault.get(&name, None).map(|(_, value)| value);
+        resolution.insert(want.reference.clone(), value);
+    }
+    let now = sys::clock::now();
+    Ok(Snapshot::build(
+        vault.generation(),
+        now,
+        wanted,
+        resolution,
+        false,
+    )?)
+}
+
+/// Where the vaults lie.
+struct Place {
+    folder: PathBuf,
+}
+
+impl Place {
+    fn key() -> SecretValue {
+        SecretValue::copy_of(&[5; 32])
+    }
+
+    fn make(&self, name: &str, records: usize) -> Result<OpenVault, Failure> {
+        use std::os::unix::fs::DirBuilderExt;
+        let folder = self.folder.join(name);
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder);
+        made.expect("the folder can be made");
+        let anchors = folder.join("anchors");
+        let vault_file = folder.join("vault.reseal");
+        let mut vault = OpenVault::create(
+            &vault_file,
+            Options::default(),
+            &anchors,
+            |context, root| {
+                let new = NewSlot::Raw {
+                    secret: Self::key(),
+                    hint: RawKeyHint::File,
+                };
+                let slot = new.wrap(context, root, &mut sys::random::fill)?;
+                Ok(Birth {
+                    slots: vec![slot],
+                    meta: VaultMeta::default(),
+                })
+            },
+        )?;
+        let names: Vec<usize> = (0..records).collect();
+        for batch in names.chunks(10_000) {
+            let changes = batch
+                .iter()
+                .map(|index| put(&format!("record/{index}"), *index));
+            vault.commit(changes.collect::<Result<_, _>>()?)?;
+        }
+        Ok(vault)
+    }
+
+    /// Everything that opening does after the KDF.
+    fn open(&self, name: &str) -> Result<OpenVault, Failure> {
+        let folder = self.folder.join(name);
+        let file = VaultFile::open(&folder.join("vault.reseal"), Options::default())?;
+        let header = Header::parse(&file.read_header()?)?;
+        let root = slot::open_raw(&header, &header.slots()[0], &Self::key())?;
+        let keys = header.verify(&root.expect("the key opens the slot"))?;
+        let options = OpenOptions {
+            authenticated: true,
+            ..OpenOptions::default()
+        };
+        OpenVault::open(file, header, keys, &folder.join("anchors"), &options)
+    }
+}
