@@ -34,6 +34,8 @@ impl Runtime {
         let _turn = held(&self.building);
         match self.try_activate(tolerance) {
             Ok(report) => Ok(report),
+            // A locked vault has no snapshot that could be good or bad.
+            Err(failure) if failure.code == Code::VaultSealed => Err(failure),
             Err(failure) => {
                 let event = held(&self.activation).failed(Vec::new(), clock::now());
                 self.note(event);

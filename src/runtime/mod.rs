@@ -23,3 +23,6 @@ pub mod service;
 pub mod status;
 
 pub use local::Runtime;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,434 @@
+//! The runtime on a real state folder: every request, activation in every state.
+
+use super::Runtime;
+use super::activate::{Tolerance, require};
+use super::open_vault::{Birth, OpenVault};
+use super::service::{Outcome, RefOutcome, Reply, Report, Request, SnapshotState};
+use crate::error::{Code, Failure};
+use crate::name::{AgentId, RecordName};
+use crate::reference::SecretRef;
+use crate::secret::SecretValue;
+use crate::snapshot::Event;
+use crate::store::{Options, StateDir};
+use crate::sys;
+use crate::vault::slot::RawKeyHint;
+use crate::vault::{Expect, Meta, NewSlot, RecordKind, VaultMeta};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+struct World {
+    folder: tempfile::TempDir,
+    state: StateDir,
+    runtime: Runtime,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::at(folder.path().join("state"));
+        state.create().unwrap();
+        let slots = |context: &_, root: &_| -> Result<Birth, Failure> {
+            let new = NewSlot::Raw {
+                secret: SecretValue::copy_of(&[7; 32]),
+                hint: RawKeyHint::File,
+            };
+            let slot = new.wrap(context, root, &mut sys::random::fill)?;
+            Ok(Birth {
+                slots: vec![slot],
+                meta: VaultMeta::default(),
+            })
+        };
+        let vault =
+            OpenVault::create(&state.vault(), Options::default(), &state.anchors(), slots).unwrap();
+        let runtime = Runtime::new(state.clone(), state.config(), vault);
+        Self {
+            folder,
+            state,
+            runtime,
+        }
+    }
+
+    fn config(&self, text: &str) {
+        write_private(&self.state.config(), text);
+    }
+
+    fn profiles(&self, agent: &str, text: &str) {
+        let agent: AgentId = agent.parse().unwrap();
+        self.state.create_agent(&agent).unwrap();
+        write_private(&self.state.auth_profiles(&agent), text);
+    }
+
+    fn put(&self, name: &str, value: &str) {
+        self.try_put(name, value, Expect::Any).unwrap();
+    }
+
+    fn try_put(&self, name: &str, value: &str, expect: Expect) -> Result<Reply, Failure> {
+        let request = Request::Put {
+            name: record(name),
+            kind: RecordKind::ApiKey,
+            meta: Meta::default(),
+            expect,
+        };
+        let secrets = vec![SecretValue::copy_of(value.as_bytes())];
+        self.runtime
+            .call(request, secrets)
+            .map(|answer| answer.reply)
+    }
+
+    fn get(&self, name: &str) -> Result<String, Code> {
+        let request = Request::Get {
+            name: record(name),
+            version: None,
+        };
+        let answer = self
+            .runtime
+            .call(request, Vec::new())
+            .map_err(|failure| failure.code)?;
+        Ok(text(&answer.secrets[0]))
+    }
+
+    fn resolve(&self, refs: &[&str]) -> Vec<Result<String, Code>> {
+        let refs = refs
+            .iter()
+            .map(|text| text.parse::<SecretRef>().unwrap())
+            .collect();
+        let answer = self
+            .runtime
+            .call(Request::Resolve { refs }, Vec::new())
+            .unwrap();
+        let Reply::Resolved(outcomes) = answer.reply else {
+            panic!("another reply")
+        };
+        let mut values = answer.secrets.iter();
+        let result = outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                Outcome::Ok => Ok(text(values.next().unwrap())),
+                Outcome::Failed(failure) => Err(failure.code),
+            })
+            .collect();
+        assert!(values.next().is_none(), "a value too many");
+        result
+    }
+
+    fn activate(&self) -> Report {
+        self.runtime.activate(Tolerance::default()).unwrap()
+    }
+
+    fn state_now(&self) -> SnapshotState {
+        self.runtime.status().unwrap().snapshot.state
+    }
+
+    /// An exec provider that answers from a file of its own: what the file holds, for every id.
+    fn exec_provider(&self) -> (PathBuf, String) {
+        let answer = self.folder.path().join("answer");
+        let command = self.folder.path().join("provider");
+        let script = format!("#!/bin/sh\ncat {}\n", answer.display());
+        fs::write(&command, script).unwrap();
+        fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!(
+            r#"{{"secrets":{{"providers":{{"op":{{"source":"exec","command":"{}"}}}}}},
+                "models":{{"providers":{{"acme":{{"apiKey":
+                  {{"source":"exec","provider":"op","id":"key"}}}}}}}}}}"#,
+            command.display()
+        );
+        (answer, config)
+    }
+}
+
+fn record(name: &str) -> RecordName {
+    name.parse().unwrap()
+}
+
+fn text(value: &SecretValue) -> String {
+    String::from_utf8(value.expose().to_vec()).unwrap()
+}
+
+fn write_private(path: &std::path::Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn answer_with(path: &std::path::Path, value: &str) {
+    let text = format!(r#"{{"protocolVersion":1,"values":{{"key":"{value}"}}}}"#);
+    fs::write(path, text).unwrap();
+}
+
+const OPENAI: &str = r#"{"version":1,"profiles":{"openai:default":{"type":"api_key",
+    "provider":"openai","keyRef":{"source":"vault","provider":"default","id":"openai/default"}}}}"#;
+
+#[test]
+fn a_record_lives_through_every_request() {
+    let world = World::new();
+    world.put("a", "one");
+    world.put("a", "two");
+    assert_eq!(world.get("a").as_deref(), Ok("two"));
+    let Reply::Versions(versions) = world
+        .runtime
+        .call(Request::History { name: record("a") }, vec![])
+        .unwrap()
+        .reply
+    else {
+        panic!("another reply")
+    };
+    assert_eq!(
+        versions
+            .iter()
+            .map(|v| (v.version, v.current))
+            .collect::<Vec<_>>(),
+        [(2, true), (1, false)]
+    );
+    assert!(versions.iter().all(|version| version.created_at.is_some()));
+    world
+        .runtime
+        .call(
+            Request::Restore {
+                name: record("a"),
+                version: 1,
+            },
+            vec![],
+        )
+        .unwrap();
+    assert_eq!(world.get("a").as_deref(), Ok("one"));
+    let rename = Request::Rename {
+        from: record("a"),
+        to: record("b"),
+    };
+    let Reply::Committed(committed) = world.runtime.call(rename, vec![]).unwrap().reply else {
+        panic!("another reply")
+    };
+    assert_eq!(
+        (committed.name, committed.version),
+        (Some(record("b")), Some(4))
+    );
+    assert_eq!(world.get("a"), Err(Code::RecordAbsent));
+    let remove = |expect| Request::Remove {
+        name: record("b"),
+        expect,
+    };
+    let stale = world
+        .runtime
+        .call(remove(Expect::Version(3)), vec![])
+        .unwrap_err();
+    assert_eq!(stale.code, Code::VaultConflict);
+    world
+        .runtime
+        .call(remove(Expect::Version(4)), vec![])
+        .unwrap();
+    assert_eq!(world.get("b"), Err(Code::RecordAbsent));
+    assert_eq!(
+        world
+            .try_put("b", "x", Expect::Version(4))
+            .unwrap_err()
+            .code
+            .kind(),
+        { crate::error::Kind::Stale }
+    );
+}
+
+#[test]
+fn refs_resolve_without_config_and_each_for_itself() {
+    let world = World::new();
+    world.put("openai/default", "sk-1");
+    let results = world.resolve(&["vault:openai/default", "vault:missing", "exec@op:key"]);
+    assert_eq!(
+        results,
+        [
+            Ok("sk-1".to_owned()),
+            Err(Code::RefAbsent),
+            Err(Code::RefProviderAbsent)
+        ]
+    );
+}
+
+#[test]
+fn one_ref_over_the_limit_of_a_request_is_refused() {
+    let world = World::new();
+    let reference: SecretRef = "vault:a".parse().unwrap();
+    let many = vec![reference; super::service::MAX_RESOLVE_REFS + 1];
+    let failure = world
+        .runtime
+        .call(Request::Resolve { refs: many }, vec![])
+        .unwrap_err();
+    assert_eq!(failure.code, Code::RefLimit);
+}
+
+#[test]
+fn a_token_set_is_never_given_out() {
+    let world = World::new();
+    let request = Request::Put {
+        name: record("oauth/x"),
+        kind: RecordKind::OAuth,
+        meta: Meta::default(),
+        expect: Expect::Any,
+    };
+    let value = SecretValue::copy_of(br#"{"refresh":"rt-canary"}"#);
+    world.runtime.call(request, vec![value]).unwrap();
+    assert_eq!(world.get("oauth/x"), Err(Code::ProfileNotUsable));
+    assert_eq!(
+        world.resolve(&["vault:oauth/x"]),
+        [Err(Code::ProfileNotUsable)]
+    );
+}
+
+#[test]
+fn a_start_resolves_what_is_in_use_and_only_that() {
+    let world = World::new();
+    world.put("openai/default", "sk-1");
+    world.profiles("main", OPENAI);
+    world.config(
+        r#"{ // a comment
+          "models": {"providers": {"off": {"enabled": false,
+             "apiKey": {"source": "vault", "provider": "default", "id": "not/there"}}}} }"#,
+    );
+    let report = world.activate();
+    assert_eq!(report.snapshot.state, SnapshotState::Active);
+    assert_eq!(report.snapshot.refs, 1);
+    let outcomes: Vec<_> = report
+        .refs
+        .iter()
+        .map(|r| (r.owner.as_str(), r.outcome))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("models.providers.off.apiKey", RefOutcome::Inactive),
+            ("main: openai:default", RefOutcome::Ok),
+        ]
+    );
+    assert_eq!(world.runtime.take_events(), [Event::Activated]);
+    require(&report).unwrap();
+}
+
+#[test]
+fn a_failed_start_lists_every_failure() {
+    let world = World::new();
+    world.profiles("main", OPENAI);
+    world.profiles("second", &OPENAI.replace("openai/default", "also/missing"));
+    let report = world.activate();
+    assert_eq!(report.snapshot.state, SnapshotState::Failed);
+    let failure = require(&report).unwrap_err();
+    assert_eq!(failure.code, Code::RefAbsent);
+    for part in [
+        "main: openai:default",
+        "second: openai:default",
+        "2 required",
+    ] {
+        assert!(failure.message.contains(part), "{failure}");
+    }
+    let tolerant = world
+        .runtime
+        .activate(Tolerance {
+            allow_degraded: true,
+        })
+        .unwrap();
+    assert_eq!(tolerant.snapshot.state, SnapshotState::Degraded);
+    world.put("openai/default", "sk-1");
+    world.put("also/missing", "sk-2");
+    assert_eq!(world.state_now(), SnapshotState::Active);
+}
+
+#[test]
+fn a_failed_reload_keeps_the_last_good_snapshot_and_tells_it_once() {
+    let world = World::new();
+    let (answer, config) = world.exec_provider();
+    world.config(&config);
+    answer_with(&answer, "first");
+    assert_eq!(world.activate().snapshot.state, SnapshotState::Active);
+    assert_eq!(world.runtime.take_events(), [Event::Activated]);
+
+    fs::write(&answer, "garbage").unwrap();
+    for _ in 0..3 {
+        let report = world.runtime.reload().unwrap();
+        assert_eq!(report.snapshot.state, SnapshotState::Degraded);
+        assert!(!report.snapshot.failures.is_empty());
+    }
+    assert_eq!(world.runtime.take_events(), [Event::Degraded]);
+    assert_eq!(world.resolve(&["exec@op:key"]), [Ok("first".to_owned())]);
+
+    answer_with(&answer, "second");
+    assert_eq!(
+        world.runtime.reload().unwrap().snapshot.state,
+        SnapshotState::Active
+    );
+    assert_eq!(world.runtime.take_events(), [Event::Recovered]);
+    assert_eq!(world.resolve(&["exec@op:key"]), [Ok("second".to_owned())]);
+}
+
+#[test]
+fn a_broken_config_degrades_and_names_the_place() {
+    let world = World::new();
+    world.put("openai/default", "sk-1");
+    world.profiles("main", OPENAI);
+    world.activate();
+    world.config("{\n  \"models\": oops\n}");
+    let failure = world.runtime.reload().unwrap_err();
+    assert_eq!(failure.code, Code::ConfigInvalid);
+    assert!(failure.message.contains("reseal.json"), "{failure}");
+    assert_eq!(world.state_now(), SnapshotState::Degraded);
+    assert_eq!(
+        world.resolve(&["vault:openai/default"]),
+        [Ok("sk-1".to_owned())]
+    );
+}
+
+#[test]
+fn a_commit_reaches_the_snapshot_before_it_is_acknowledged() {
+    let world = World::new();
+    world.put("openai/default", "sk-1");
+    world.profiles("main", OPENAI);
+    let before = world.activate().snapshot.generation.unwrap();
+    world.put("openai/default", "sk-2");
+    let after = world.runtime.status().unwrap().snapshot.generation.unwrap();
+    assert!(after > before);
+    assert_eq!(
+        world.resolve(&["vault:openai/default"]),
+        [Ok("sk-2".to_owned())]
+    );
+}
+
+#[test]
+fn a_locked_runtime_answers_nothing_and_holds_nothing() {
+    let world = World::new();
+    world.put("openai/default", "sk-1");
+    world.profiles("main", OPENAI);
+    world.activate();
+    world.runtime.lock();
+    assert_eq!(world.get("openai/default"), Err(Code::VaultSealed));
+    assert_eq!(
+        world.resolve(&["vault:openai/default"]),
+        [Err(Code::VaultSealed)]
+    );
+    let status = world.runtime.status().unwrap();
+    assert_eq!(status.snapshot.state, SnapshotState::Sealed);
+    assert!(status.vault.is_none());
+    let failure = world.runtime.reload().unwrap_err();
+    assert_eq!(failure.code, Code::VaultSealed);
+    assert_eq!(world.state_now(), SnapshotState::Sealed);
+}
+
+#[test]
+fn an_unusable_profiles_file_is_an_error_that_names_it() {
+    let world = World::new();
+    world.profiles(
+        "main",
+        "{\"version\":1,\"profiles\":{\"openai:default\":{\"type\":\"api_",
+    );
+    let failure = world.runtime.activate(Tolerance::default()).unwrap_err();
+    assert_eq!(failure.code, Code::ProfilesInvalid);
+    assert!(failure.message.contains("auth-profiles.json"), "{failure}");
+}
+
+#[test]
+fn a_report_changes_nothing() {
+    let world = World::new();
+    world.profiles("main", OPENAI);
+    let request = Request::Report { agent: None };
+    let Reply::Report(report) = world.runtime.call(request, vec![]).unwrap().reply else {
+        panic!("another reply")
+    };
+    assert_eq!(report.refs[0].outcome, RefOutcome::Error);
+    assert_eq!(world.state_now(), SnapshotState::Sealed);
+    assert!(world.runtime.take_events().is_empty());
+}
