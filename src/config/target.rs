@@ -36,21 +36,19 @@ pub fn find(path: &[Segment]) -> Option<&'static Target> {
     TABLE.iter().find(|target| target.fits(path))
 }
 
-/// What a ref at this path belongs to: the part that is switched on and off as one.
+/// The length of what a ref at this path belongs to: the part that is switched on and off as one.
 pub fn owner_len(path: &[Segment]) -> usize {
-    let parent = path.len().saturating_sub(1);
-    let prefixes = OWNERS
-        .iter()
-        .map(|pattern| pattern.split('.').collect::<Vec<_>>());
-    prefixes
-        .filter(|steps| steps.len() < path.len())
-        .find(|steps| {
-            steps
+    let fits = |steps: &&Vec<&str>| {
+        steps.len() < path.len()
+            && steps
                 .iter()
                 .zip(path)
-                .all(|(step, segment)| step_fits(step, segment))
-        })
-        .map_or(parent, |steps| steps.len())
+                .all(|(step, part)| step_fits(step, part))
+    };
+    OWNER_STEPS
+        .iter()
+        .find(fits)
+        .map_or(path.len().saturating_sub(1), Vec::len)
 }
 
 /// True if a header or variable of this name usually holds a secret.
@@ -100,6 +98,13 @@ const OWNERS: &[&str] = &[
     "gateway.auth",
     "channels.*",
 ];
+
+static OWNER_STEPS: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+    OWNERS
+        .iter()
+        .map(|pattern| pattern.split('.').collect())
+        .collect()
+});
 
 static TABLE: LazyLock<Vec<Target>> = LazyLock::new(|| {
     let mut table = Vec::new();

@@ -1,1 +1,858 @@
+use super::eligibility::{MAX_KEY, check_key, credential, eligibility};
+use super::entry::IgnoredReason;
+use super::order::{Basis, Order, Query, effective, split_pin};
+use super::setup_token::{MAX_LEN, MIN_LEN, SetupTokenError};
+use super::store::MAX_PROFILES;
+use super::*;
+use crate::error::{Code, Failure};
+use crate::reference::{Defaults, RefError, SecretRef};
+use crate::secret::SecretValue;
+use crate::time::UnixMs;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
+const DESIGN: &str = include_str!("../../tests/profiles/design.json");
+const ERA_A: &str = include_str!("../../tests/profiles/era-a.json");
+const ERA_B: &str = include_str!("../../tests/profiles/era-b.json");
+const ODD: &str = include_str!("../../tests/profiles/odd.json");
+const FLAT: &str = include_str!("../../tests/profiles/flat.json");
+const STATE: &str = include_str!("../../tests/profiles/state.json");
+
+const NOW: UnixMs = UnixMs(1_750_000_000_000);
+
+fn store(text: &str) -> Store {
+    Store::parse(text, "auth-profiles.json", &Defaults::default()).unwrap()
+}
+
+fn id(text: &str) -> ProfileId {
+    text.parse().unwrap()
+}
+
+fn reference(text: &str) -> SecretRef {
+    text.parse().unwrap()
+}
+
+fn found(text: &str, older: bool) -> Credential {
+    Credential::Ref {
+        reference: reference(text),
+        older,
+    }
+}
+
+fn get<'a>(store: &'a Store, text: &str) -> &'a Profile {
+    store.get(&id(text)).unwrap()
+}
+
+#[test]
+fn the_designs_own_form() {
+    let store = store(DESIGN);
+    let key = found("vault:openai/default", false);
+    assert_eq!(
+        get(&store, "openai:default").kind,
+        ProfileKind::ApiKey { key }
+    );
+    let token = found("vault:anthropic/manual", false);
+    let expires = Expiry::At(UnixMs(1_795_000_000_000));
+    assert_eq!(
+        get(&store, "anthropic:manual").kind,
+        ProfileKind::Token { token, expires }
+    );
+    let oauth = get(&store, "openai-codex:me@example.com");
+    assert_eq!(oauth.email.as_deref(), Some("me@example.com"));
+    let ProfileKind::OAuth {
+        account_id,
+        inline: false,
+        ..
+    } = &oauth.kind
+    else {
+        panic!()
+    };
+    assert_eq!(account_id.as_deref(), Some("acct-1"));
+    assert!(store.plaintext().is_empty() && store.ignored().is_empty());
+    assert_eq!(store.refs().count(), 3);
+    assert!(!store.has_older_spellings());
+}
+
+#[test]
+fn era_b() {
+    let store = store(ERA_B);
+    let profile = get(&store, "anthropic:default");
+    assert_eq!(
+        profile.kind.credential(),
+        &found("exec@vault:profiles/anthropic/key", false)
+    );
+    assert_eq!(profile.display_name.as_deref(), Some("Me"));
+    assert_eq!(profile.copy_to_agents, Some(true));
+    assert_eq!(get(&store, "anthropic:work").provider, "anthropic");
+    let oauth = get(&store, "openai-codex:me@x");
+    assert_eq!(oauth.plaintext, ["access", "refresh", "idToken"]);
+    assert!(matches!(
+        oauth.kind,
+        ProfileKind::OAuth { inline: true, .. }
+    ));
+    assert_eq!(store.plaintext().len(), 3);
+    assert_eq!(store.plaintext_value(&oauth.id), None);
+}
+
+#[test]
+fn era_a_with_every_spelling() {
+    let store = store(ERA_A);
+    let credential = |name| get(&store, name).kind.credential().clone();
+    assert_eq!(
+        credential("openai:default"),
+        found("env:OPENAI_API_KEY", true)
+    );
+    assert_eq!(credential("openai:plain"), Credential::Plaintext);
+    assert_eq!(credential("openai:shorthand"), found("env:OTHER_KEY", true));
+    assert_eq!(credential("groq:default"), found("env:GROQ_API_KEY", true));
+    assert_eq!(credential("xai:default"), found("file@mounted:/xai", true));
+    assert_eq!(
+        credential("anthropic:manual"),
+        found("env:CLAUDE_TOKEN", true)
+    );
+    assert_eq!(credential("anthropic:old"), Credential::Plaintext);
+    assert!(store.has_older_spellings());
+    let fields: Vec<_> = store
+        .plaintext()
+        .into_iter()
+        .map(|p| (p.profile.to_string(), p.field))
+        .collect();
+    let expected = [("openai:plain", "key"), ("anthropic:old", "token")];
+    assert_eq!(fields, expected.map(|(id, field)| (id.to_owned(), field)));
+    let value = store.plaintext_value(&id("openai:plain"));
+    assert_eq!(value, Some(SecretValue::copy_of(b"canary-key-4f1c9a77e2")));
+
+    let mut defaults = Defaults::default();
+    defaults.set(crate::reference::Source::Env, "shell".parse().unwrap());
+    let store = Store::parse(ERA_A, "f", &defaults).unwrap();
+    let first = get(&store, "openai:default").kind.credential();
+    assert_eq!(first, &found("env@shell:OPENAI_API_KEY", true));
+}
+
+#[test]
+fn what_is_odd_is_reported_and_kept() {
+    let store = store(ODD);
+    let credential = |name| get(&store, name).kind.credential().clone();
+    let unknown = Credential::Invalid(RefError::UnknownKey("note".to_owned()));
+    assert_eq!(credential("a:four-keys"), unknown);
+    let bad_id = Credential::Invalid(RefError::Id(crate::reference::Source::Exec));
+    assert_eq!(credential("a:bad-id"), bad_id);
+    assert_eq!(credential("a:era-d"), Credential::Invalid(RefError::Source));
+    assert_eq!(credential("a:both"), found("env:A", false));
+    assert_eq!(credential("a:blank"), Credential::Missing);
+    assert!(matches!(credential("a:dropped"), Credential::Invalid(_)));
+    assert_eq!(credential("a:managed"), Credential::Missing);
+    let expires = |name| get(&store, name).kind.expires();
+    assert_eq!(expires("a:float"), Expiry::At(UnixMs(4_102_444_800_000)));
+    for name in ["a:never", "a:null", "a:far", "a:text"] {
+        assert_eq!(expires(name), Expiry::Invalid, "{name}");
+    }
+    let ignored: Vec<_> = store
+        .ignored()
+        .iter()
+        .map(|i| (i.id.as_str(), i.reason))
+        .collect();
+    assert_eq!(
+        ignored,
+        [
+            ("a:passkey", IgnoredReason::InvalidType),
+            ("a:none", IgnoredReason::MissingProvider),
+            ("a:list", IgnoredReason::NonObject),
+            ("plain-id", IgnoredReason::InvalidId),
+        ]
+    );
+    let shadowed: Vec<_> = store
+        .plaintext()
+        .into_iter()
+        .filter(|p| p.shadowed)
+        .collect();
+    assert_eq!(shadowed.len(), 1);
+    assert_eq!(shadowed[0].profile, id("a:both"));
+}
+
+#[test]
+fn an_edit_leaves_every_other_byte() {
+    let mut store = store(ODD);
+    store
+        .set_ref(&id("a:blank"), &reference("vault:new"), false)
+        .unwrap();
+    let before: Vec<_> = ODD.lines().collect();
+    let after = store.text().to_owned();
+    for line in before.iter().filter(|line| !line.contains("a:blank")) {
+        assert!(after.contains(line), "{line} lost in {after}");
+    }
+    assert!(after.contains("\"metadata\": {\"n\": 1}"), "{after}");
+    assert_eq!(
+        get(&store, "a:blank").kind.credential(),
+        &found("vault:new", false)
+    );
+    assert!(store.remove(&id("a:blank")).unwrap());
+    assert!(!store.remove(&id("a:blank")).unwrap());
+    let expected: Vec<_> = before
+        .into_iter()
+        .filter(|line| !line.contains("a:blank"))
+        .collect();
+    assert_eq!(store.text().lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn profiles_are_written_in_the_designs_form() {
+    let mut store = Store::empty("auth-profiles.json").unwrap();
+    let new = |credential| NewProfile {
+        provider: "openai".to_owned(),
+        credential,
+        email: None,
+    };
+    let key = new(NewCredential::ApiKey(reference("vault:openai/default")));
+    store.put(&id("openai:default"), &key).unwrap();
+    let token = NewCredential::Token {
+        reference: reference("vault:openai/t"),
+        expires: Some(UnixMs(1_795_000_000_000)),
+    };
+    store.put(&id("openai:t"), &new(token.clone())).unwrap();
+    let expected = json!({"version": 1, "profiles": {
+        "openai:default": {"type": "api_key", "provider": "openai", "keyRef":
+            {"source": "vault", "provider": "default", "id": "openai/default"}},
+        "openai:t": {"type": "token", "provider": "openai", "tokenRef":
+            {"source": "vault", "provider": "default", "id": "openai/t"}, "expires": 1_795_000_000_000_u64},
+    }});
+    assert_eq!(
+        serde_json::from_str::<Value>(store.text()).unwrap(),
+        expected
+    );
+    assert!(store.text().ends_with("}\n"));
+
+    // An existing profile changes its type; what is no credential stays.
+    let mut store = Store::parse(ERA_B, "f", &Defaults::default()).unwrap();
+    store.put(&id("anthropic:default"), &new(token)).unwrap();
+    let profile = get(&store, "anthropic:default");
+    assert_eq!(profile.kind.credential(), &found("vault:openai/t", false));
+    assert_eq!(profile.display_name.as_deref(), Some("Me"));
+    assert!(!store.text().contains("profiles/anthropic/key"));
+    assert!(store.text().contains("\"metadata\": { \"k\": \"string\" }"));
+}
+
+#[test]
+fn nothing_is_replaced_that_would_be_lost() {
+    let mut store = store(ERA_B);
+    let before = store.text().to_owned();
+    let target = reference("vault:x");
+    let key = NewCredential::ApiKey(target.clone());
+    let new = NewProfile {
+        provider: "x".to_owned(),
+        credential: key,
+        email: None,
+    };
+    let oauth = id("openai-codex:me@x");
+    let refused = Err(ProfileError::OtherType(oauth.clone()));
+    assert_eq!(store.put(&oauth, &new), refused);
+    assert_eq!(store.set_ref(&oauth, &target, true), refused);
+    let plain = Err(ProfileError::Plaintext(oauth.clone()));
+    assert_eq!(store.set_ref(&oauth, &target, false), plain);
+    assert_eq!(store.text(), before);
+
+    let mut store = Store::parse(ODD, "f", &Defaults::default()).unwrap();
+    assert!(store.put(&id("a:passkey"), &new).is_err());
+    assert!(store.set_ref(&id("a:list"), &target, true).is_err());
+    let both = id("a:both");
+    assert_eq!(
+        store.set_ref(&both, &target, false),
+        Err(ProfileError::Plaintext(both.clone()))
+    );
+    assert_eq!(store.text(), ODD);
+    store.set_ref(&both, &target, true).unwrap();
+    assert!(!store.text().contains("canary-shadowed"));
+}
+
+#[test]
+fn a_broken_file_is_an_error_that_names_the_place() {
+    let half = &ERA_B[..ERA_B.len() / 2];
+    let error = Store::parse(half, "auth-profiles.json", &Defaults::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("auth-profiles.json: line ") && text.contains("(byte "),
+        "{text}"
+    );
+    assert_eq!(Failure::from(error).code, Code::ProfilesInvalid);
+    for (text, problem) in [
+        (
+            FLAT,
+            "there is no profiles object (the flat form is too old)",
+        ),
+        ("[]", "is not an object"),
+        ("{\"profiles\": []}", "profiles is not an object"),
+    ] {
+        let error = Store::parse(text, "f", &Defaults::default()).unwrap_err();
+        assert_eq!(
+            error,
+            ProfileError::Shape {
+                file: "f".to_owned(),
+                problem
+            }
+        );
+        assert_eq!(Failure::from(error).code, Code::ProfilesInvalid);
+    }
+    for text in ["{}", "{\"version\": 1, \"order\": {}}"] {
+        assert!(store(text).profiles().is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_half_written_file_is_never_an_empty_store(cut in 0..ERA_B.trim_end().len()) {
+        prop_assume!(ERA_B.is_char_boundary(cut));
+        prop_assert!(Store::parse(&ERA_B[..cut], "f", &Defaults::default()).is_err());
+    }
+}
+
+#[test]
+fn a_store_has_a_limit() {
+    let text = |count: usize| {
+        let entries: serde_json::Map<_, _> =
+            (0..count).map(|i| (format!("p:{i}"), json!({}))).collect();
+        json!({"profiles": entries}).to_string()
+    };
+    assert_eq!(store(&text(MAX_PROFILES)).ignored().len(), MAX_PROFILES);
+    assert!(Store::parse(&text(MAX_PROFILES + 1), "f", &Defaults::default()).is_err());
+}
+
+#[test]
+fn no_value_is_shown() {
+    for text in [DESIGN, ERA_A, ERA_B, ODD] {
+        let store = store(text);
+        let shown = format!("{store:?} {:?} {:?}", store.plaintext(), store.profiles());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+    let error = Store::parse(FLAT, "f", &Defaults::default()).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("canary"));
+}
+
+#[test]
+fn state_is_read_and_merged() {
+    let store = store(ERA_A);
+    let state = State::parse(STATE, "auth-state.json", &store).unwrap();
+    let order = |provider| {
+        state
+            .order(provider)
+            .map(|ids| ids.iter().map(|id| id.as_str()).collect())
+    };
+    assert_eq!(
+        order("anthropic"),
+        Some(vec!["anthropic:work", "anthropic:default"])
+    );
+    assert_eq!(
+        order("OpenAI"),
+        Some(vec!["openai:shorthand", "openai:default"])
+    );
+    assert_eq!(order("groq"), None);
+    assert_eq!(state.last_good("anthropic"), Some(&id("anthropic:work")));
+    assert_eq!(state.last_good("openai"), Some(&id("openai:default")));
+    let usage = state.usage(&id("openai:default")).unwrap();
+    assert_eq!(
+        (usage.error_count, usage.last_used),
+        (2, Some(UnixMs(1_700_000_000_000)))
+    );
+    assert_eq!(
+        usage.failure_counts.iter().collect::<Vec<_>>(),
+        [(&"rate_limit".to_owned(), &2)]
+    );
+    assert!(State::parse("{", "s", &store).is_err());
+    assert!(State::parse("[]", "s", &store).is_err());
+    assert!(State::parse("{\"order\": 1, \"usageStats\": {\"a:b\": 1}}", "s", &store).is_ok());
+}
+
+#[test]
+fn windows_of_unusability() {
+    let state = State::parse(STATE, "s", &store(ERA_B)).unwrap();
+    let usage = state.usage(&id("anthropic:work")).unwrap();
+    let until = |model, now| {
+        usage
+            .unusable_until("anthropic", model, UnixMs(now))
+            .map(|t| t.0)
+    };
+    assert_eq!(until(None, 10), Some(100));
+    assert_eq!(until(Some("m"), 10), Some(100));
+    assert_eq!(until(Some("other"), 10), Some(50));
+    assert_eq!(until(Some("other"), 50), None);
+    assert_eq!(until(None, 99), Some(100));
+    assert_eq!(until(None, 100), None);
+    assert_eq!(usage.unusable_until("openrouter", None, UnixMs(10)), None);
+    let wide = Usage {
+        cooldown_reason: Some("billing".to_owned()),
+        ..usage.clone()
+    };
+    assert_eq!(
+        wide.unusable_until("anthropic", Some("other"), UnixMs(10)),
+        Some(UnixMs(100))
+    );
+}
+
+#[test]
+fn state_is_edited_in_place() {
+    let era_a = store(ERA_A);
+    let mut state = State::parse(STATE, "s", &era_a).unwrap();
+    state.set_order("ANTHROPIC", &[id("anthropic:x")]).unwrap();
+    assert_eq!(
+        state.order("anthropic"),
+        Some([id("anthropic:x")].as_slice())
+    );
+    assert!(state.text().contains("\"Anthropic\"") && state.text().contains("\"future\": 1"));
+    // Clearing hides the order of era A's table too.
+    state.set_order("openai", &[]).unwrap();
+    assert_eq!(state.order("openai"), None);
+    state.set_order("anthropic", &[]).unwrap();
+    assert!(!state.text().contains("\"Anthropic\""));
+    state
+        .record_success("Anthropic", &id("anthropic:work"), NOW)
+        .unwrap();
+    let usage = state.usage(&id("anthropic:work")).unwrap();
+    let expected = Usage {
+        last_used: Some(NOW),
+        ..Usage::default()
+    };
+    assert_eq!(usage, &expected);
+    assert!(state.text().contains("\"later\": [1]"));
+    let many: Vec<_> = (0..=super::state::MAX_ORDER)
+        .map(|i| id(&format!("a:{i}")))
+        .collect();
+    assert!(state.set_order("a", &many).is_err());
+    state.set_order("a", &many[1..]).unwrap();
+
+    let mut fresh = State::empty("s", &store(DESIGN)).unwrap();
+    assert!(fresh.is_empty());
+    fresh.set_order("openai", &[id("openai:default")]).unwrap();
+    let expected = json!({"version": 1, "order": {"openai": ["openai:default"]}});
+    assert_eq!(
+        serde_json::from_str::<Value>(fresh.text()).unwrap(),
+        expected
+    );
+    assert!(!fresh.is_empty());
+    fresh.set_order("openai", &[]).unwrap();
+    assert!(fresh.is_empty());
+}
+
+#[test]
+fn each_reason() {
+    let odd = store(ODD);
+    let era_a = store(ERA_A);
+    let routing = |entries: &[(&str, &str, Option<Mode>)]| Routing {
+        profiles: entries
+            .iter()
+            .map(|(name, provider, mode)| {
+                let provider = (*provider).to_owned();
+                (
+                    id(name),
+                    Configured {
+                        provider,
+                        mode: *mode,
+                        email: None,
+                    },
+                )
+            })
+            .collect(),
+        ..Routing::default()
+    };
+    let plain = Routing::default();
+    let check = |store: &Store, name: &str, provider: &str, routing: &Routing| {
+        eligibility(&id(name), provider, store, routing, NOW).map(|profile| profile.id.clone())
+    };
+    assert_eq!(check(&odd, "a:both", " A ", &plain), Ok(id("a:both")));
+    for (name, provider, reason) in [
+        ("a:nobody", "a", Reason::ProfileMissing),
+        ("a:passkey", "a", Reason::ProfileMissing),
+        ("a:both", "b", Reason::ProviderMismatch),
+        ("a:blank", "a", Reason::MissingCredential),
+        ("a:managed", "a", Reason::MissingCredential),
+        ("a:four-keys", "a", Reason::UnresolvedRef),
+        ("a:bad-id", "a", Reason::UnresolvedRef),
+        ("a:never", "a", Reason::InvalidExpires),
+        ("a:far", "a", Reason::InvalidExpires),
+        ("a:only-access", "a", Reason::NotUsableYet),
+        ("a:empty-oauth", "a", Reason::MissingCredential),
+    ] {
+        assert_eq!(check(&odd, name, provider, &plain), Err(reason), "{name}");
+    }
+    assert_eq!(
+        check(&era_a, "openai:plain", "openai", &plain),
+        Err(Reason::Plaintext)
+    );
+    assert_eq!(
+        check(&era_a, "anthropic:old", "anthropic", &plain),
+        Err(Reason::Expired)
+    );
+    assert!(check(&era_a, "anthropic:manual", "anthropic", &plain).is_ok());
+
+    let name = "anthropic:manual";
+    for (configured, expected) in [
+        (("anthropic", None), Ok(id(name))),
+        (("anthropic", Some(Mode::Token)), Ok(id(name))),
+        (("anthropic", Some(Mode::OAuth)), Ok(id(name))),
+        (("anthropic", Some(Mode::ApiKey)), Err(Reason::ModeMismatch)),
+        (("anthropic", Some(Mode::AwsSdk)), Err(Reason::ModeMismatch)),
+        (("other", Some(Mode::Token)), Err(Reason::ProviderMismatch)),
+    ] {
+        let routing = routing(&[(name, configured.0, configured.1)]);
+        assert_eq!(check(&era_a, name, "anthropic", &routing), expected);
+    }
+    let at = |now| credential(&get(&era_a, "anthropic:old").kind, UnixMs(now));
+    assert_eq!(at(1000), Err(Reason::Expired));
+    assert_eq!(at(999), Err(Reason::Plaintext));
+    let oauth = store(DESIGN);
+    let kind = &get(&oauth, "openai-codex:me@example.com").kind;
+    assert_eq!(credential(kind, NOW), Err(Reason::NotUsableYet));
+}
+
+#[test]
+fn keys_that_can_be_one() {
+    assert_eq!(check_key(b"sk-abc"), Ok(()));
+    assert_eq!(check_key(b""), Err(Reason::MissingCredential));
+    for bad in [&b"a b"[..], b"a\n", b"\xc3\xa4", b"a\0b"] {
+        assert_eq!(check_key(bad), Err(Reason::MalformedApiKey));
+    }
+    assert_eq!(check_key(&vec![b'x'; MAX_KEY]), Ok(()));
+    assert_eq!(
+        check_key(&vec![b'x'; MAX_KEY + 1]),
+        Err(Reason::MalformedApiKey)
+    );
+}
+
+/// A profile of the provider `p` for the order tests.
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    token: bool,
+    broken: bool,
+    last_used: Option<u64>,
+    cooldown: Option<u64>,
+}
+
+fn world(entries: &[Entry]) -> (Store, State) {
+    let mut profiles = serde_json::Map::new();
+    let mut usage = serde_json::Map::new();
+    for entry in entries {
+        let mut profile =
+            json!({"type": if entry.token { "token" } else { "api_key" }, "provider": "p"});
+        if !entry.broken {
+            let field = if entry.token { "tokenRef" } else { "keyRef" };
+            profile[field] = reference("env:A").to_json();
+        }
+        profiles.insert(format!("p:{}", entry.name), profile);
+        let stats = json!({"lastUsed": entry.last_used, "cooldownUntil": entry.cooldown});
+        usage.insert(format!("p:{}", entry.name), stats);
+    }
+    let store = store(&json!({"profiles": profiles}).to_string());
+    let state = State::parse(&json!({"usageStats": usage}).to_string(), "s", &store).unwrap();
+    (store, state)
+}
+
+fn ask(store: &Store, state: &State, routing: &Routing, preferred: Option<&ProfileId>) -> Order {
+    let query = Query {
+        provider: "P",
+        model: None,
+        preferred,
+        store,
+        state,
+        routing,
+        now: UnixMs(1000),
+    };
+    effective(&query)
+}
+
+fn names(order: &Order) -> Vec<&str> {
+    order.ids.iter().map(|id| id.name()).collect()
+}
+
+fn entry(name: &str, token: bool, last_used: Option<u64>, cooldown: Option<u64>) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        token,
+        broken: false,
+        last_used,
+        cooldown,
+    }
+}
+
+#[test]
+fn the_discovered_order() {
+    let entries = [
+        entry("key-old", false, Some(1), None),
+        entry("key-new", false, Some(9), None),
+        entry("key-never", false, None, None),
+        entry("token-new", true, Some(9), None),
+        entry("token-old", true, Some(2), None),
+        entry("cool-late", true, None, Some(3000)),
+        entry("cool-soon", false, None, Some(2000)),
+        entry("cooled", false, Some(5), Some(1000)),
+        Entry {
+            broken: true,
+            ..entry("broken", false, None, None)
+        },
+    ];
+    let (store, state) = world(&entries);
+    let order = ask(&store, &state, &Routing::default(), None);
+    assert_eq!(
+        names(&order),
+        [
+            "token-old",
+            "token-new",
+            "key-never",
+            "key-old",
+            "cooled",
+            "key-new",
+            "cool-soon",
+            "cool-late",
+        ]
+    );
+    assert_eq!(order.basis, Basis::Discovered);
+    assert_eq!(order.skipped, [(id("p:broken"), Reason::MissingCredential)]);
+    assert_eq!(
+        order.cooling,
+        [
+            (id("p:cool-soon"), UnixMs(2000)),
+            (id("p:cool-late"), UnixMs(3000))
+        ]
+    );
+    let preferred = ask(&store, &state, &Routing::default(), Some(&id("p:key-new")));
+    assert_eq!(
+        names(&preferred)[..3],
+        ["key-new", "token-old", "token-new"]
+    );
+    let unknown = ask(&store, &state, &Routing::default(), Some(&id("p:broken")));
+    assert_eq!(unknown.ids, order.ids);
+}
+
+#[test]
+fn the_base_of_an_order() {
+    let entries = [
+        entry("a", false, Some(5), None),
+        entry("b", true, Some(9), None),
+        entry("c", false, None, None),
+    ];
+    let (store, mut state) = world(&entries);
+    let configured = |names: &[&str]| -> Vec<_> {
+        let configured = Configured {
+            provider: "p".to_owned(),
+            mode: None,
+            email: None,
+        };
+        names
+            .iter()
+            .map(|name| (id(name), configured.clone()))
+            .collect()
+    };
+    let mut routing = Routing {
+        profiles: configured(&["p:c", "p:a"]),
+        ..Routing::default()
+    };
+    let order = ask(&store, &state, &routing, None);
+    assert_eq!(
+        (names(&order), order.basis),
+        (vec!["c", "a"], Basis::Configured)
+    );
+    // An explicit order is kept, whatever the types and uses are.
+    routing.order.insert(
+        "p".to_owned(),
+        vec![id("p:a"), id("p:b"), id("p:a"), id("p:gone")],
+    );
+    let order = ask(&store, &state, &routing, None);
+    assert_eq!(
+        (names(&order), order.basis),
+        (vec!["a", "b"], Basis::Config)
+    );
+    assert_eq!(order.skipped, [(id("p:gone"), Reason::ProfileMissing)]);
+    state.set_order("p", &[id("p:c"), id("p:b")]).unwrap();
+    let order = ask(&store, &state, &routing, None);
+    assert_eq!(
+        (names(&order), order.basis),
+        (vec!["c", "b"], Basis::Stored)
+    );
+    // A stored order of which nothing is left falls back to what is there.
+    state.set_order("p", &[id("p:gone")]).unwrap();
+    let order = ask(&store, &state, &routing, None);
+    assert_eq!(
+        (names(&order), order.basis),
+        (vec!["b", "c", "a"], Basis::Discovered)
+    );
+    // A configured order alone does not.
+    state.set_order("p", &[]).unwrap();
+    let gone = vec![id("p:gone")];
+    let alone = Routing {
+        profiles: Vec::new(),
+        order: [("p".to_owned(), gone)].into(),
+    };
+    let order = ask(&store, &state, &alone, None);
+    assert_eq!((names(&order), order.basis), (Vec::new(), Basis::Config));
+}
+
+#[test]
+fn pins() {
+    assert_eq!(
+        split_pin("Opus@anthropic:work"),
+        ("Opus", Some(id("anthropic:work")))
+    );
+    let (model, pinned) = split_pin("gpt@openai-codex:me@example.com");
+    assert_eq!(
+        (model, pinned),
+        ("gpt", Some(id("openai-codex:me@example.com")))
+    );
+    assert_eq!(split_pin("@cf/meta/llama"), ("@cf/meta/llama", None));
+    assert_eq!(split_pin("model@2026"), ("model@2026", None));
+}
+
+fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
+    let fields = (
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+        prop::option::of(0..4_u64),
+        prop::option::of(prop_oneof![500..1000_u64, 1001..1004_u64]),
+    );
+    prop::collection::vec(fields, 0..8).prop_map(|rows| {
+        let entry = |(i, (token, broken, last_used, cooldown))| Entry {
+            name: format!("n{i}"),
+            token,
+            broken,
+            last_used,
+            cooldown,
+        };
+        rows.into_iter().enumerate().map(entry).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_the_file_does_not_matter(entries in any_entries().prop_flat_map(|entries| {
+        (Just(entries.clone()), Just(entries).prop_shuffle())
+    })) {
+        let (store, state) = world(&entries.0);
+        let (other_store, other_state) = world(&entries.1);
+        let routing = Routing::default();
+        let order = ask(&store, &state, &routing, None);
+        prop_assert_eq!(&order, &ask(&other_store, &other_state, &routing, None));
+        prop_assert_eq!(order.ids.len() + order.skipped.len(), entries.0.len());
+    }
+
+    #[test]
+    fn only_eligible_ones_and_the_cooling_last(
+        entries in any_entries(), explicit in prop::option::of(prop::collection::vec(0..9_usize, 0..9)),
+    ) {
+        let (store, mut state) = world(&entries);
+        if let Some(list) = &explicit {
+            let ids: Vec<_> = list.iter().map(|i| id(&format!("p:n{i}"))).collect();
+            state.set_order("p", &ids).unwrap();
+        }
+        let routing = Routing::default();
+        let order = ask(&store, &state, &routing, None);
+        for id in &order.ids {
+            prop_assert!(eligibility(id, "p", &store, &routing, UnixMs(1000)).is_ok());
+            prop_assert_eq!(order.ids.iter().filter(|other| *other == id).count(), 1);
+        }
+        let ready = order.ids.len() - order.cooling.len();
+        let (ready, cooling) = order.ids.split_at(ready);
+        let ends: Vec<_> = cooling.iter().map(|id| state.usage(id).unwrap().cooldown_until).collect();
+        prop_assert!(ends.is_sorted() && ends.iter().all(|end| *end > Some(UnixMs(1000))));
+        let usages: Vec<_> = ready.iter().map(|id| {
+            let profile_type = store.get(id).unwrap().kind.profile_type();
+            (profile_type, state.usage(id).and_then(|usage| usage.last_used))
+        }).collect();
+        if order.basis == Basis::Stored {
+            let list = explicit.unwrap();
+            let place = |id: &ProfileId| list.iter().position(|i| format!("n{i}") == id.name());
+            prop_assert!(ready.is_sorted_by_key(place));
+        } else {
+            prop_assert!(usages.is_sorted(), "{:?}", usages);
+        }
+    }
+
+    #[test]
+    fn using_the_first_makes_it_the_last_of_its_type(entries in any_entries()) {
+        let entries: Vec<_> = entries.into_iter().map(|e| Entry { cooldown: None, ..e }).collect();
+        let (store, mut state) = world(&entries);
+        let routing = Routing::default();
+        let before = ask(&store, &state, &routing, None).ids;
+        if let Some(first) = before.first() {
+            state.record_success("p", first, UnixMs(999)).unwrap();
+            let after = ask(&store, &state, &routing, None).ids;
+            let kind = |id: &ProfileId| store.get(id).unwrap().kind.profile_type();
+            let same: Vec<_> = after.iter().filter(|id| kind(id) == kind(first)).collect();
+            prop_assert_eq!(same.last(), Some(&first));
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_without_panic(text in "[{}\\[\\]:,\"a-c0-9]{0,60}") {
+        if let Ok(store) = Store::parse(&text, "f", &Defaults::default()) {
+            prop_assert_eq!(store.text(), text.as_str());
+        }
+    }
+}
+
+#[test]
+fn variables_of_providers() {
+    let key = |provider| env_names(provider, ProfileType::ApiKey);
+    assert_eq!(key("openai"), ["OPENAI_API_KEY"]);
+    assert_eq!(key(" OpenAI"), ["OPENAI_API_KEY"]);
+    assert_eq!(key("anthropic"), ["ANTHROPIC_API_KEY"]);
+    let token = env_names("anthropic", ProfileType::Token);
+    assert_eq!(token, ["CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_OAUTH_TOKEN"]);
+    assert_eq!(key("google"), ["GEMINI_API_KEY", "GOOGLE_API_KEY"]);
+    assert_eq!(
+        env_names("github", ProfileType::Token),
+        ["GITHUB_TOKEN", "GH_TOKEN"]
+    );
+    for provider in [
+        "groq",
+        "openrouter",
+        "mistral",
+        "xai",
+        "deepseek",
+        "together",
+    ] {
+        assert_eq!(
+            key(provider),
+            [format!("{}_API_KEY", provider.to_uppercase())]
+        );
+    }
+    assert_eq!(key("my-corp.ai"), ["MY_CORP_AI_API_KEY"]);
+    assert!(key("1min").is_empty() && key("ü").is_empty());
+}
+
+#[test]
+fn setup_tokens() {
+    let token = |len: usize| {
+        format!(
+            "{}{}",
+            setup_token::PREFIX,
+            "a".repeat(len - setup_token::PREFIX.len())
+        )
+    };
+    let good = format!("  {}\n", token(MIN_LEN));
+    assert_eq!(setup_token::check(good.as_bytes()), Ok(2..2 + MIN_LEN));
+    assert_eq!(
+        setup_token::check(token(MAX_LEN).as_bytes()),
+        Ok(0..MAX_LEN)
+    );
+    let fail = |text: String| setup_token::check(text.as_bytes()).unwrap_err();
+    assert_eq!(fail(" \n".to_owned()), SetupTokenError::Empty);
+    assert_eq!(fail("sk-ant-api03-".repeat(9)), SetupTokenError::Prefix);
+    assert_eq!(fail(token(MIN_LEN - 1)), SetupTokenError::Short);
+    assert_eq!(fail(token(MAX_LEN + 1)), SetupTokenError::Characters);
+    assert_eq!(
+        fail(format!("{} x", token(MIN_LEN))),
+        SetupTokenError::Characters
+    );
+    assert_eq!(
+        SetupTokenError::Prefix.to_string(),
+        "expected a token that starts with sk-ant-oat01-"
+    );
+
+    let name = |name| {
+        setup_token::profile_id("Anthropic", name, "manual")
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(name(None), "anthropic:manual");
+    assert_eq!(name(Some("  ")), "anthropic:manual");
+    assert_eq!(name(Some("Work Laptop!")), "anthropic:work-laptop");
+    assert_eq!(name(Some("a--b.c_d")), "anthropic:a-b.c_d");
+    assert_eq!(name(Some("§")), "anthropic:manual");
+}
