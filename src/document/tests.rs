@@ -73,7 +73,7 @@ fn errors_and_debug_quote_nothing() {
         format!("{{\"a\": \"{CANARY}\\x1\"}}"),
         format!("{{\"a\": \"\\ud800{CANARY}\"}}"),
         format!("{{\"a\": {CANARY}}}"),
-        format!("{CANARY}"),
+        CANARY.to_owned(),
         format!("{{\"{CANARY}\" 1}}"),
         format!("{{\"{CANARY}\": 1, \"{CANARY}\": 2}}"),
     ];

@@ -412,7 +412,7 @@ fn state_is_edited_in_place() {
     };
     assert_eq!(usage, &expected);
     assert!(state.text().contains("\"later\": [1]"));
-    let many: Vec<_> = (0..=super::state::MAX_ORDER)
+    let many: Vec<_> = (0..=state::MAX_ORDER)
         .map(|i| id(&format!("a:{i}")))
         .collect();
     assert!(state.set_order("a", &many).is_err());
