@@ -71,9 +71,7 @@ pub enum VaultError {
     #[error("there is no open attempt of that id")]
     IntentAbsent,
     /// A slot's cost is over the bounds.
-    #[error(
-        "the keyslot asks for {mib} MiB of memory, {t} passes and {p} lanes; allowed are {allowed}"
-    )]
+    #[error("the keyslot asks for {mib} MiB of memory, {t} passes and {p} lanes; {rule}")]
     KdfLimit {
         /// Memory in MiB.
         mib: u32,
@@ -81,8 +79,8 @@ pub enum VaultError {
         t: u32,
         /// Lanes.
         p: u32,
-        /// Which bound is broken.
-        allowed: &'static str,
+        /// The rule that this breaks.
+        rule: &'static str,
     },
     /// Argon2id could not run.
     #[error("the passphrase could not be turned into a key")]

@@ -44,37 +44,37 @@ impl KdfParams {
     /// Checks the bounds of the format and those of this reader.
     pub fn check(&self, limit: &KdfLimit) -> Result<(), VaultError> {
         let KdfParams { m_kib, t, p } = *self;
-        let refuse = |allowed| {
+        let refuse = |rule| {
             Err(VaultError::KdfLimit {
                 mib: m_kib.div_ceil(1024),
                 t,
                 p,
-                allowed,
+                rule,
             })
         };
         if !(1..=Self::MAX_T).contains(&t) {
-            return refuse("1 to 16 passes");
+            return refuse("there are 1 to 16 passes");
         }
         if !(1..=Self::MAX_P).contains(&p) {
-            return refuse("1 to 16 lanes");
+            return refuse("there are 1 to 16 lanes");
         }
         if m_kib < Self::MIN_M_KIB {
-            return refuse("19 MiB and more");
+            return refuse("19 MiB is the least");
         }
         if m_kib < 8 * p {
-            return refuse("8 KiB and more for a lane");
+            return refuse("8 KiB for each lane is the least");
         }
         if m_kib > limit.max_m_kib {
-            return refuse("2 GiB, or what --kdf-limit says");
+            return refuse("2 GiB is the most, unless --kdf-limit allows more");
         }
         if u64::from(m_kib) * u64::from(t) > limit.max_m_t_kib {
-            return refuse("6 GiB times passes, or three times what --kdf-limit says");
+            return refuse("memory times passes is at most 6 GiB, unless --kdf-limit allows more");
         }
         if limit
             .available_kib
             .is_some_and(|available| u64::from(m_kib) > available / 2)
         {
-            return refuse("half of the memory that is available");
+            return refuse("that is over half of the memory that is available");
         }
         Ok(())
     }
