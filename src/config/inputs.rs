@@ -169,3 +169,6 @@ fn is_whole_ref(value: &Value) -> bool {
             .iter()
             .all(|key| object.get(*key).is_some_and(Value::is_string))
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,3 +154,6 @@ pub fn split_pin(text: &str) -> (&str, Option<ProfileId>) {
     pins.next()
         .map_or((text, None), |(model, id)| (model, Some(id)))
 }
+
+#[cfg(test)]
+mod tests;
