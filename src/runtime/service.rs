@@ -15,7 +15,12 @@ use serde::{Deserialize, Serialize};
 
 /// A question to the opened vault. Values that go with it (for [`Request::Put`]) are attachments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "op",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum Request {
     /// How things stand. Reply: [`Reply::Status`].
     Status,

@@ -156,6 +156,7 @@ fn what_is_no_envelope_is_refused_without_being_quoted() {
         "{\"v\":1,\"request\":\"canary\"}",
         "{\"v\":1,\"request\":{\"op\":\"canary\"}}",
         "{\"v\":1,\"v\":1,\"request\":{\"op\":\"list\"}}",
+        "{\"v\":1,\"request\":{\"op\":\"get\",\"name\":\"a\",\"canary\":1}}",
         "{\"v\":\"canary\",\"request\":{\"op\":\"list\"}}",
         "{\"v\":1,\"request\":{\"op\":\"get\",\"name\":\"canary canary\"}}",
         "{\"v\":1,\"request\":{\"op\":\"list\"}} canary",

@@ -491,3 +491,42 @@ fn a_client_without_a_daemon_is_told_so() {
     let socket = state.path().join("run/daemon.sock");
     assert!(Client::connect(&socket, us).unwrap().is_none());
 }
+
+#[test]
+fn the_client_in_the_specification_works() {
+    let rig = Rig::new();
+    let text = include_str!("../../../docs/protocol.md");
+    let script = text.split("```python\n").nth(1).unwrap();
+    let script = script.split("```").next().unwrap();
+    let ask = |name: &str| {
+        let mut python = Command::new("/usr/bin/python3");
+        python.args(["-c", script]).arg(rig.socket()).arg(name);
+        python.output().unwrap()
+    };
+    assert_eq!(ask("a").stdout, b"value of a");
+    assert_eq!(ask("large").stdout.len(), MAX_VALUE);
+    let refused = ask("absent");
+    assert_eq!(refused.stderr, b"no record absent\n");
+    assert!(!refused.status.success());
+}
+
+#[test]
+fn the_specification_states_the_limits() {
+    let text = include_str!("../../../docs/protocol.md").replace(' ', "");
+    use crate::daemon::frame::{
+        MAX_ANSWER_FRAMES, MAX_ATTACHMENTS, MAX_JSON, MAX_MESSAGE, MAX_REQUEST_FRAMES,
+    };
+    use crate::runtime::service::MAX_RESOLVE_REFS;
+    for (name, value) in [
+        ("MAX_FRAME", MAX_FRAME),
+        ("MAX_JSON", MAX_JSON),
+        ("MAX_VALUE", MAX_VALUE),
+        ("MAX_ATTACHMENTS", MAX_ATTACHMENTS),
+        ("MAX_MESSAGE", MAX_MESSAGE),
+        ("MAX_REQUEST_FRAMES", MAX_REQUEST_FRAMES),
+        ("MAX_RESOLVE_REFS", MAX_RESOLVE_REFS),
+        ("MAX_ANSWER_FRAMES", MAX_ANSWER_FRAMES),
+    ] {
+        assert!(text.contains(&format!("(`{name}`)|{value}")), "{name}");
+    }
+}
