@@ -78,6 +78,9 @@ struct State {
     faults: Vec<Fault>,
     last_ino: u64,
     magic: u64,
+    /// What was on the disk before the first event.
+    base_names: BTreeMap<PathBuf, u64>,
+    base_files: HashMap<u64, Vec<u8>>,
 }
 
 #[derive(Clone, Default)]
@@ -94,6 +97,7 @@ impl SimulatedDisk {
     pub fn with_folder(folder: &Path) -> Self {
         let disk = Self::default();
         disk.state().names.insert(folder.to_path_buf(), FOLDER);
+        disk.state().base_names.insert(folder.to_path_buf(), FOLDER);
         disk
     }
 
@@ -156,10 +160,11 @@ impl SimulatedDisk {
     pub fn after_crash(&self, events: usize, mut keep: impl FnMut() -> bool) -> Self {
         let state = self.state();
         let mut disk = Platter::default();
-        for (path, ino) in &state.names {
-            if *ino == FOLDER {
-                disk.names.insert(path.clone(), FOLDER);
-            }
+        disk.live.clone_from(&state.base_names);
+        disk.names.clone_from(&state.base_names);
+        for (ino, bytes) in &state.base_files {
+            disk.lens.insert(*ino, bytes.len());
+            disk.files.insert(*ino, (bytes.clone(), bytes.len()));
         }
         for event in &state.journal[..events] {
             disk.take(event);
@@ -171,13 +176,14 @@ impl SimulatedDisk {
         survivor.last_ino = state.last_ino;
         for (path, ino) in disk.names {
             if ino != FOLDER {
-                let (bytes, len) = disk.files.remove(&ino).unwrap_or_default();
-                let mut bytes = bytes;
+                let (mut bytes, len) = disk.files.remove(&ino).unwrap_or_default();
                 bytes.resize(len, 0);
                 survivor.files.insert(ino, bytes);
             }
             survivor.names.insert(path, ino);
         }
+        survivor.base_names = survivor.names.clone();
+        survivor.base_files = survivor.files.clone();
         drop(survivor);
         after
     }

@@ -2,8 +2,8 @@
 
 use super::{OpenOptions, OpenVault};
 use crate::error::{Code, Failure};
-use crate::store::VaultFile;
 use crate::store::anchors::Anchors;
+use crate::store::{StoreError, VaultFile};
 use crate::sys;
 use crate::vault::anchor::{self, Anchor, AnchorState, Pin};
 use crate::vault::{Header, SubKeys, Vault, VaultError};
@@ -131,7 +131,7 @@ impl OpenVault {
             notices,
         };
         if remember && open.read_only.is_none() {
-            open.remember_as_reader()?;
+            open.remember_as_reader();
         }
         Ok(open)
     }
@@ -180,17 +180,20 @@ impl OpenVault {
     }
 
     /// Remembers a state that other processes made. It may not be on the disk yet, and an anchor
-    /// ahead of its vault is a false alarm after a power cut, so it is flushed first.
-    fn remember_as_reader(&mut self) -> Result<(), Failure> {
-        self.file.settle()?;
+    /// ahead of its vault is a false alarm after a power cut, so it is flushed first. Reading
+    /// goes on whatever comes of it.
+    fn remember_as_reader(&mut self) {
+        if let Err(error) = self.file.settle() {
+            self.notices.push(Notice::AnchorNotWritten(error.into()));
+            return;
+        }
         match self.file.lock_within(Duration::ZERO) {
             Ok(_writer) => self.remember(),
             // Whoever writes now remembers a newer state in a moment.
-            Err(error) if Failure::of(&error).code == Code::VaultBusy => {}
+            Err(StoreError::Busy { .. }) => {}
             // A vault that this process can't write, so no other of ours is likely to either.
             Err(_) => self.remember(),
         }
-        Ok(())
     }
 }
 
