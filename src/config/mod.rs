@@ -6,7 +6,7 @@
 //! | [`Config::read`]: every section that we use, all errors at once | here |
 //! | [`ProviderConfig`]: the sources, with their limits | [`provider`] |
 //! | [`VaultSection`], [`DaemonSection`]: our own sections | [`section`] |
-//! | [`Config::secret_inputs`]: every place where a secret belongs, and what stands there | [`inputs`] |
+//! | [`Config::secret_inputs`]: every place where a secret belongs | [`inputs`], [`target`] |
 //! | [`Config::default_text`]: what `init` writes | [`starter`] |
 //!
 //! Invariants: every error names file, line and path, and no value; unknown keys are errors in the

@@ -68,7 +68,8 @@ fn providers_and_their_defaults() {
         "single": {"source": "file", "path": "/k", "mode": "singleValue", "timeoutMs": 9,
                    "maxBytes": 7, "allowInsecurePath": true},
         "op": {"source": "exec", "command": "/usr/bin/op"},
-        "full": {"source": "exec", "command": "/usr/bin/op", "args": ["-x", ""], "timeoutMs": 120000,
+        "full": {"source": "exec", "command": "/usr/bin/op", "args": ["-x", ""],
+                 "timeoutMs": 120000,
                  "noOutputTimeoutMs": 5, "maxOutputBytes": 20971520, "jsonOnly": false,
                  "env": {"A": "x", "lower": ""}, "passEnv": ["HOME"], "trustedDirs": ["/usr/bin"],
                  "allowSymlinkCommand": true, "allowInsecurePath": true, "retries": 5,
@@ -207,6 +208,11 @@ fn each_limit_of_a_provider_at_and_past() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn each_limit_of_the_other_providers_at_and_past() {
+    let names = |count| (0..count).map(|i| format!("N{i}")).collect::<Vec<_>>();
     let env = |count| providers(json!({"p": {"source": "env", "allowlist": names(count)}}));
     read(env(MAX_ALLOWLIST));
     assert_eq!(errors(env(MAX_ALLOWLIST + 1)).len(), 1);
@@ -336,7 +342,7 @@ fn a_projects_config_is_not_trusted() {
         ]
     );
     let fine = json!({
-        "models": {"providers": {"a": {"apiKey": {"source": "vault", "provider": "default", "id": "a"}}}},
+        "ours": {"source": "vault", "provider": "default", "id": "a"},
         "secrets": {"providers": {"few": {"source": "env", "allowlist": ["A"]}}},
     });
     let config = Config::parse(&fine.to_string(), "p.json", Trust::Project).unwrap();
@@ -437,7 +443,8 @@ proptest! {
         section in "(secrets|vault|daemon|auth|models|channels|oauth)",
         key in "(providers|defaults|profiles|order|path|ttl|hooks|telegram|resolution)",
         inner in "(a|default|p:q)", field in "(source|apiKey|env|mode|botToken|enabled)",
-        value in prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!("exec")), Just(json!([])),
+        value in prop_oneof![
+            Just(json!(null)), Just(json!(1)), Just(json!("exec")), Just(json!([])),
             Just(json!({"source": "env", "provider": "d", "id": "A"})), Just(json!(CANARY))],
     ) {
         let text = json!({section: {key: {inner: {field: value}}}}).to_string();

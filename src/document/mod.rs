@@ -51,6 +51,16 @@ pub struct Position {
     pub byte: usize,
 }
 
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "line {}, column {} (byte {})",
+            self.line, self.column, self.byte
+        )
+    }
+}
+
 impl Document {
     /// Parses a text; `name` is what errors call the file.
     ///
@@ -359,7 +369,7 @@ fn position(text: &str, byte: usize) -> Position {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
     /// Not the JSON that is accepted.
-    #[error("{file}: line {}, column {} (byte {}): {problem}", place.line, place.column, place.byte)]
+    #[error("{file}: {place}: {problem}")]
     Syntax {
         /// The file.
         file: String,

@@ -24,7 +24,9 @@ fn problem(text: &str) -> (usize, usize, usize, String) {
 
 #[test]
 fn json5_is_read() {
-    let text = "\u{feff}// head\n{ a: 'x', \"b\": [1, 0x1F, +2, .5, 5., -0x10, 1.e2,], /* c */ c: null,\n d: true, }\n";
+    let text = "\u{feff}// head\n\
+                { a: 'x', \"b\": [1, 0x1F, +2, .5, 5., -0x10, 1.e2,], /* c */ c: null,\n\
+                d: true, }\n";
     let expected = json!({
         "a": "x", "b": [1, 31, 2, 0.5, 5.0, -16, 100.0], "c": null, "d": true,
     });
@@ -285,7 +287,9 @@ fn any_path() -> impl Strategy<Value = Path> {
 
 proptest! {
     #[test]
-    fn a_path_reads_back(keys in prop::collection::vec(any::<String>().prop_filter("", |k| !k.is_empty()), 1..4), index in 0..99_usize) {
+    fn a_path_reads_back(
+        keys in prop::collection::vec("(?s:.){1,9}", 1..4), index in 0..99_usize,
+    ) {
         let path = Path::of_keys(keys.iter().map(String::as_str)).join(index);
         prop_assert_eq!(path.to_string().parse::<Path>().unwrap(), path);
     }
@@ -294,8 +298,8 @@ proptest! {
     fn what_is_set_is_there_and_the_rest_stays(
         value in any_json(), at in any_path(), new in any_json(), pretty in any::<bool>(),
     ) {
-        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
-        let mut document = parse(&text.unwrap());
+        let text = if pretty { format!("{value:#}") } else { value.to_string() };
+        let mut document = parse(&text);
         let outcome = document.set(&at, new.clone());
         let wrong = matches!(outcome, Err(DocumentError::Edit { .. }));
         prop_assert!(!wrong, "the edit was not what it should be");

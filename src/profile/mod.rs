@@ -2,11 +2,11 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | [`Store`]: the profiles of one agent, read in every spelling of the family, edited in place | [`store`] |
+//! | [`Store`]: the profiles of one agent, in every spelling, edited in place | [`store`] |
 //! | [`Profile`], [`ProfileKind`], [`Credential`] | [`entry`] |
 //! | [`State`]: order, last good, usage | [`state`] |
 //! | [`Routing`]: what the config says about profiles | [`routing`] |
-//! | [`eligibility`](eligibility::eligibility): may a profile be used, and why not | [`eligibility`] |
+//! | [`Reason`]: why a profile may not be used | [`eligibility`] |
 //! | [`order::effective`]: which profiles are tried, in which order | [`order`] |
 //! | [`env_names`]: the variables that `run` sets | [`env`] |
 //! | [`setup_token`]: the rules for Anthropic's setup tokens | [`setup_token`] |

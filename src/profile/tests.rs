@@ -213,7 +213,8 @@ fn profiles_are_written_in_the_designs_form() {
         "openai:default": {"type": "api_key", "provider": "openai", "keyRef":
             {"source": "vault", "provider": "default", "id": "openai/default"}},
         "openai:t": {"type": "token", "provider": "openai", "tokenRef":
-            {"source": "vault", "provider": "default", "id": "openai/t"}, "expires": 1_795_000_000_000_u64},
+            {"source": "vault", "provider": "default", "id": "openai/t"},
+            "expires": 1_795_000_000_000_u64},
     }});
     assert_eq!(
         serde_json::from_str::<Value>(store.text()).unwrap(),

@@ -74,8 +74,9 @@ impl std::fmt::Debug for EnvPiece {
 }
 
 /// Reads an env file: `NAME=value` or `export NAME=value` per line, `#` comments, values bare, in
-/// single quotes (as they stand) or in double quotes (`\n \r \t \" \\ \$` are escapes). A value that
-/// is `secretref:REF` or an older spelling is a ref; `{{ secretref:REF }}` may stand anywhere in one.
+/// single quotes (as they stand) or in double quotes (`\n \r \t \" \\ \$` are escapes). A value
+/// that is `secretref:REF` or an older spelling is a ref; `{{ secretref:REF }}` may stand anywhere
+/// in one.
 pub fn env_file(text: &str, defaults: &Defaults) -> Result<Vec<EnvEntry>, TextError> {
     if text.len() > MAX_TEXT {
         return Err(TextError::at(text, 0, Problem::TooLarge));

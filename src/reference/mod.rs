@@ -313,7 +313,7 @@ pub enum RefError {
     #[error("the provider of a SecretRef matches [a-z][a-z0-9_-]{{0,63}}")]
     Provider,
     /// The id does not fit the source.
-    #[error("the id of {article} {0} ref is {rule}", article = if matches!(.0, Source::Env | Source::Exec) { "an" } else { "a" }, rule = .0.id_rule())]
+    #[error("the id of a ref with source {0} is {rule}", rule = .0.id_rule())]
     Id(Source),
     /// The text is longer than any ref.
     #[error("a SecretRef has at most {MAX_REF_TEXT} bytes")]

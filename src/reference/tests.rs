@@ -457,7 +457,9 @@ fn batches_at_and_past_their_limits() {
 
 prop_compose! {
     fn any_ref()(
-        source in 0..4_usize, alias in "[a-z][a-z0-9_-]{0,8}", exec in "[A-Za-z0-9][A-Za-z0-9._:#-]{0,9}",
+        source in 0..4_usize,
+        alias in "[a-z][a-z0-9_-]{0,8}",
+        exec in "[A-Za-z0-9][A-Za-z0-9._:#-]{0,9}",
         env in "[A-Z][A-Z0-9_]{0,9}", file in "(/([a-zäÖ.:@]|~0|~1){0,4}){1,4}",
     ) -> SecretRef {
         let (source, id) = match source {
@@ -517,14 +519,18 @@ proptest! {
         found.sort();
         prop_assert_eq!(found, expected);
         for group in plan.groups() {
-            let same = |r: &SecretRef| r.source() == group.source && *r.provider() == group.provider;
-            prop_assert!(group.refs.iter().all(same));
+            for reference in &group.refs {
+                prop_assert_eq!(reference.source(), group.source);
+                prop_assert_eq!(reference.provider(), &group.provider);
+            }
         }
     }
 
     #[test]
     fn batches_keep_order_and_limits(
-        ids in prop::collection::vec("[a-z]{1,40}", 0..60), refs in 1..9_usize, bytes in 60..300_usize,
+        ids in prop::collection::vec("[a-z]{1,40}", 0..60),
+        refs in 1..9_usize,
+        bytes in 60..300_usize,
     ) {
         let group = group(ids);
         let limits = BatchLimits { refs, bytes };

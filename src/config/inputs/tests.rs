@@ -46,15 +46,19 @@ fn inputs_are_found_where_they_stand() {
         "models": {"providers": {
             "openai": {"apiKey": reference("o"), "optional": true},
             "plain": {"apiKey": CANARY, "baseUrl": "https://x"},
-            "old": {"apiKey": "${OLD}", "headers": {"X-Api-Key": CANARY, "X-Trace": "1", "B": "$B_1"}},
+            "old": {"apiKey": "${OLD}",
+                    "headers": {"X-Api-Key": CANARY, "X-Trace": "1", "B": "$B_1"}},
             "four": {"apiKey": {"source": "env", "provider": "d", "id": "A", "x": 1}},
             "gone": {"apiKey": {"source": "env", "id": "A"}, "enabled": false},
             "none": {"apiKey": "", "request": {"tls": {"key": reference("tls")}}},
         }},
-        "mcp": {"servers": {"s": {"env": {"LOG": "1", "S_TOKEN": reference("t")}, "disabled": true}}},
+        "mcp": {"servers": {
+            "s": {"env": {"LOG": "1", "S_TOKEN": reference("t")}, "disabled": true},
+        }},
         "agents": {"list": [{"tts": {"providers": {"x": {"apiKey": "secretref-env:TTS"}}}}]},
         "ours": {"deep": [{"x": reference("deep")}], "text": "${NOT_A_TARGET}",
-                 "pair": {"source": "vault", "id": "no"}, "odd": {"source": "a", "provider": "b", "id": "c"}},
+                 "pair": {"source": "vault", "id": "no"},
+                 "odd": {"source": "a", "provider": "b", "id": "c"}},
     }));
     let gone = "models.providers.gone is disabled";
     assert_eq!(
@@ -123,7 +127,8 @@ fn channel_surfaces() {
             "b": {"botToken": reference("b"), "appToken": reference("bapp"), "enabled": false},
         }},
         "irc": {"nickserv": {"password": reference("nick")}, "accounts": {"x": {"enabled": false}}},
-        "googlechat": {"serviceAccount": {"type": "service_account"}, "serviceAccountRef": reference("sa")},
+        "googlechat": {"serviceAccount": {"type": "service_account"},
+                       "serviceAccountRef": reference("sa")},
     }}));
     assert_eq!(
         found,

@@ -226,7 +226,8 @@ proptest! {
 
     #[test]
     fn only_eligible_ones_and_the_cooling_last(
-        entries in any_entries(), explicit in prop::option::of(prop::collection::vec(0..9_usize, 0..9)),
+        entries in any_entries(),
+        explicit in prop::option::of(prop::collection::vec(0..9_usize, 0..9)),
     ) {
         let (store, mut state) = world(&entries);
         if let Some(list) = &explicit {
@@ -241,7 +242,8 @@ proptest! {
         }
         let ready = order.ids.len() - order.cooling.len();
         let (ready, cooling) = order.ids.split_at(ready);
-        let ends: Vec<_> = cooling.iter().map(|id| state.usage(id).unwrap().cooldown_until).collect();
+        let end = |id: &ProfileId| state.usage(id).unwrap().cooldown_until;
+        let ends: Vec<_> = cooling.iter().map(end).collect();
         prop_assert!(ends.is_sorted() && ends.iter().all(|end| *end > Some(UnixMs(1000))));
         let usages: Vec<_> = ready.iter().map(|id| {
             let profile_type = store.get(id).unwrap().kind.profile_type();
