@@ -3,24 +3,23 @@
 
 mod harness;
 
-use harness::{Figure, medians, report};
+use harness::{Figure, medians, report, vaults};
 use reseal::error::Failure;
 use reseal::reference::SecretRef;
-use reseal::runtime::open_vault::{Birth, OpenOptions, OpenVault};
+use reseal::runtime::open_vault::{OpenOptions, OpenVault};
 use reseal::secret::SecretValue;
 use reseal::snapshot::{Resolution, Snapshot, Wanted};
 use reseal::store::{Options, VaultFile};
 use reseal::sys;
-use reseal::vault::slot::{self, RawKeyHint};
-use reseal::vault::{Change, Expect, Header, Meta, NewSlot, RecordKind, VaultMeta};
-use std::path::{Path, PathBuf};
+use reseal::vault::Header;
+use reseal::vault::slot;
+use std::path::Path;
 
 /// What the binary runs with.
 #[global_allocator]
 static ALLOCATOR: sys::alloc::ZeroOnFree = sys::alloc::ZeroOnFree;
 
 const RECORDS: usize = 100_000;
-const VALUE: usize = 500;
 const REFS: usize = 10_000;
 
 /// One measurement alone.
@@ -33,20 +32,22 @@ fn main() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-library");
     // A run that was stopped leaves its folder behind.
     let _ = std::fs::remove_dir_all(&folder);
-    let place = Place { folder };
-    let result = measure(&place);
-    std::fs::remove_dir_all(&place.folder).expect("the folder can be removed");
+    let result = measure(&folder);
+    std::fs::remove_dir_all(&folder).expect("the folder can be removed");
     match result {
         Ok(figures) => report(&figures),
         Err(failure) => panic!("{failure}"),
     }
 }
 
-fn measure(place: &Place) -> Result<Vec<Figure>, Failure> {
+fn measure(folder: &Path) -> Result<Vec<Figure>, Failure> {
     let mut figures = Vec::new();
-    let mut small = place.make("small", 10)?;
-    let mut large = place.make("large", RECORDS)?;
-    let open = 1e3 * median(15, || drop(place.open("large").expect("the vault opens")));
+    let mut small = vaults::make(&folder.join("small"), 10)?;
+    let mut large = vaults::make(&folder.join("large"), RECORDS)?;
+    let open = 1e3
+        * median(15, || {
+            drop(open(&folder.join("large")).expect("the vault opens"))
+        });
     figures.push(figure(
         "open 100,000 records of 500 B",
         open,
@@ -99,7 +100,7 @@ fn commits(what: &str, vault: &mut OpenVault) -> Result<Vec<Figure>, Failure> {
     let wall = median(200, || {
         round += 1;
         let before = cpu_seconds();
-        let change = put("record/1", round).expect("a name");
+        let change = vaults::put("record/1", round).expect("a name");
         vault.commit(vec![change]).expect("a commit is made");
         cpu.push(cpu_seconds() - before);
     });
@@ -124,18 +125,6 @@ fn cpu_seconds() -> f64 {
         .next()
         .and_then(|field| field.parse::<f64>().ok());
     nanos.expect("its first field is a number") / 1e9
-}
-
-fn put(name: &str, fill: usize) -> Result<Change, Failure> {
-    let value = SecretValue::build(VALUE, |bytes| bytes.fill(fill.to_le_bytes()[0]));
-    let (kind, meta, expect) = (RecordKind::ApiKey, Meta::default(), Expect::Any);
-    Ok(Change::Put {
-        name: name.parse()?,
-        kind,
-        meta,
-        value,
-        expect,
-    })
 }
 
 fn wanted() -> Result<Vec<Wanted>, Failure> {
@@ -168,63 +157,19 @@ fn snapshot(vault: &OpenVault, wanted: &[Wanted]) -> Result<Snapshot, Failure> {
     )?)
 }
 
-/// Where the vaults lie.
-struct Place {
-    folder: PathBuf,
-}
-
-impl Place {
-    fn key() -> SecretValue {
-        SecretValue::copy_of(&[5; 32])
-    }
-
-    fn make(&self, name: &str, records: usize) -> Result<OpenVault, Failure> {
-        use std::os::unix::fs::DirBuilderExt;
-        let folder = self.folder.join(name);
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder);
-        made.expect("the folder can be made");
-        let anchors = folder.join("anchors");
-        let vault_file = folder.join("vault.reseal");
-        let mut vault = OpenVault::create(
-            &vault_file,
-            Options::default(),
-            &anchors,
-            |context, root| {
-                let new = NewSlot::Raw {
-                    secret: Self::key(),
-                    hint: RawKeyHint::File,
-                };
-                let slot = new.wrap(context, root, &mut sys::random::fill)?;
-                Ok(Birth {
-                    slots: vec![slot],
-                    meta: VaultMeta::default(),
-                })
-            },
-        )?;
-        let names: Vec<usize> = (0..records).collect();
-        for batch in names.chunks(10_000) {
-            let changes = batch
-                .iter()
-                .map(|index| put(&format!("record/{index}"), *index));
-            vault.commit(changes.collect::<Result<_, _>>()?)?;
-        }
-        Ok(vault)
-    }
-
-    /// Everything that opening does after the KDF.
-    fn open(&self, name: &str) -> Result<OpenVault, Failure> {
-        let folder = self.folder.join(name);
-        let file = VaultFile::open(&folder.join("vault.reseal"), Options::default())?;
-        let header = Header::parse(&file.read_header()?)?;
-        let root = slot::open_raw(&header, &header.slots()[0], &Self::key())?;
-        let keys = header.verify(&root.expect("the key opens the slot"))?;
-        let options = OpenOptions {
-            authenticated: true,
-            ..OpenOptions::default()
-        };
-        OpenVault::open(file, header, keys, &folder.join("anchors"), &options)
-    }
+/// Everything that opening does after the KDF.
+fn open(state: &Path) -> Result<OpenVault, Failure> {
+    let file = VaultFile::open(&state.join("vault.reseal"), Options::default())?;
+    let header = Header::parse(&file.read_header()?)?;
+    let root = slot::open_raw(
+        &header,
+        &header.slots()[0],
+        &SecretValue::copy_of(&vaults::KEY),
+    )?;
+    let keys = header.verify(&root.expect("the key opens the slot"))?;
+    let options = OpenOptions {
+        authenticated: true,
+        ..OpenOptions::default()
+    };
+    OpenVault::open(file, header, keys, &state.join("anchors"), &options)
 }
