@@ -5,11 +5,11 @@ mod harness;
 
 use harness::{Figure, medians, report, vaults};
 use reseal::error::Failure;
-use reseal::reference::SecretRef;
+use reseal::runtime::activate::Tolerance;
+use reseal::runtime::local::Runtime;
 use reseal::runtime::open_vault::{OpenOptions, OpenVault};
 use reseal::secret::SecretValue;
-use reseal::snapshot::{Resolution, Snapshot, Wanted};
-use reseal::store::{Options, VaultFile};
+use reseal::store::{Options, StateDir, VaultFile};
 use reseal::sys;
 use reseal::vault::Header;
 use reseal::vault::slot;
@@ -68,12 +68,22 @@ fn measure(folder: &Path) -> Result<Vec<Figure>, Failure> {
         "under 20 µs",
         20.0,
     ));
-    let wanted = wanted()?;
+    let state = folder.join("large");
+    let config = state.join("reseal.json");
+    std::fs::write(&config, config_with_refs()).expect("the config is written");
+    let runtime = Runtime::new(StateDir::at(&state), config, large);
     let activate = median(9, || {
-        drop(snapshot(&large, &wanted).expect("every ref resolves"))
+        let report = runtime
+            .activate(Tolerance::default())
+            .expect("the activation is tried");
+        assert_eq!(report.refs.len(), REFS);
+        assert!(
+            report.refs.iter().all(|entry| entry.failure.is_none()),
+            "every ref resolves"
+        );
     });
     figures.push(figure(
-        "resolve and build 10,000 refs",
+        "activate 10,000 refs",
         1e3 * activate,
         "ms",
         "under 60 ms",
@@ -127,34 +137,21 @@ fn cpu_seconds() -> f64 {
     nanos.expect("its first field is a number") / 1e9
 }
 
-fn wanted() -> Result<Vec<Wanted>, Failure> {
-    let wanted = |index: usize| {
-        let reference: SecretRef = format!("vault:record/{}", index * (RECORDS / REFS)).parse()?;
-        Ok(Wanted {
-            reference,
-            owner: format!("owner {index}"),
-            optional: false,
-        })
-    };
-    (0..REFS).map(wanted).collect()
-}
-
-/// What activation does once the refs are collected.
-fn snapshot(vault: &OpenVault, wanted: &[Wanted]) -> Result<Snapshot, Failure> {
-    let mut resolution = Resolution::with_capacity(wanted.len());
-    for want in wanted {
-        let name = want.reference.record().expect("a vault ref names a record");
-        let value = vault.get(&name, None).map(|(_, value)| value);
-        resolution.insert(want.reference.clone(), value);
+/// A config of [`REFS`] providers, each with a ref to a record of its own.
+fn config_with_refs() -> String {
+    let mut text = String::from("{ \"models\": { \"providers\": {\n");
+    for index in 0..REFS {
+        let record = index * (RECORDS / REFS);
+        let reference = format!(
+            "{{ \"source\": \"vault\", \"provider\": \"default\", \"id\": \"record/{record}\" }}"
+        );
+        let comma = if index + 1 < REFS { "," } else { "" };
+        text.push_str(&format!(
+            "  \"p{index}\": {{ \"apiKey\": {reference} }}{comma}\n"
+        ));
     }
-    let now = sys::clock::now();
-    Ok(Snapshot::build(
-        vault.generation(),
-        now,
-        wanted,
-        resolution,
-        false,
-    )?)
+    text.push_str("} } }\n");
+    text
 }
 
 /// Everything that opening does after the KDF.
