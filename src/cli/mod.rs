@@ -1,6 +1,181 @@
-//! The command line (stub: owner "cli").
+//! The command line: the composition root, one file a command.
+//!
+//! Invariants: data goes to stdout, talk to stderr, prompts to the terminal; a value is printed
+//! only by `secrets get`, `token`, `inject` and `exec-provider`; no command holds domain logic.
+//! The contract is `docs/cli.md`, generated from the definitions here.
+#![forbid(unsafe_code)]
+
+mod agents;
+mod completions;
+mod context;
+mod daemon;
+mod doctor;
+mod error;
+mod exec_provider;
+mod init;
+mod inject;
+mod input;
+mod lazy;
+mod lookup;
+mod man;
+mod models;
+mod new_slot;
+mod output;
+mod point;
+mod profiles;
+mod quickstart;
+pub mod reference_page;
+mod run;
+mod secrets;
+mod session;
+mod state_files;
+mod table;
+mod token;
+mod vault;
+mod when;
+
+use crate::sys::harden;
+use clap::{CommandFactory, Parser, Subcommand};
+use context::{Context, Global};
+use error::Done;
+use lazy::Lazy;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The exit code of a defect.
+const EXIT_BUG: u8 = 70;
+
+/// The credential vault for AI-agent runtimes.
+///
+/// Config files and auth-profiles.json hold only SecretRefs; the secrets themselves rest in one
+/// encrypted file. `reseal run -- CMD` hands them to the program that needs them.
+#[derive(Parser)]
+#[command(
+    name = "reseal",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(subcommand_required = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try everything in one go: make a vault, store a key, run a program that gets it
+    Quickstart(Lazy<quickstart::QuickstartArgs>),
+    /// Make the state folder, the vault and the agent main
+    Init(Lazy<init::InitArgs>),
+    /// The vault file, its keyslots, and the daemon that holds it open
+    Vault(Lazy<vault::VaultArgs>),
+    /// Records of the vault, and the refs that point at them
+    Secrets(Lazy<secrets::SecretsArgs>),
+    /// Run a program with secrets in its environment
+    Run(Lazy<run::RunArgs>),
+    /// Fill the refs in a text
+    Inject(Lazy<inject::InjectArgs>),
+    /// Print a usable credential of a profile
+    Token(Lazy<token::TokenArgs>),
+    /// Answer another runtime's exec provider request (OpenClaw's protocol)
+    ExecProvider(Lazy<exec_provider::ExecProviderArgs>),
+    /// Hold the vault open in the foreground, for a service manager
+    Daemon(Lazy<daemon::DaemonArgs>),
+    /// The agents, consumers of secrets
+    Agents(Lazy<agents::AgentsArgs>),
+    /// Auth profiles of model providers
+    Models(Lazy<models::ModelsArgs>),
+    /// Check permissions, memory, clock and daemon; each finding with its remedy
+    Doctor(Lazy<doctor::DoctorArgs>),
+    /// Print completions for a shell
+    Completions(Lazy<completions::CompletionsArgs>),
+    /// Print a manual page
+    Man(Lazy<man::ManArgs>),
+}
 
 /// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    report_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let Cli { command, global } = cli;
+    // No secret was touched so far.
+    match command {
+        Command::Daemon(_) => harden::daemon(),
+        _ => harden::command(),
+    }
+    let (out, done) = match Context::new(global) {
+        Ok(context) => {
+            let done = dispatch(&context, command);
+            (context.out, done)
+        }
+        Err((out, error)) => (out, Err(error)),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            error.show(&out);
+            ExitCode::from(error.exit_code())
+        }
+    }
 }
+
+fn dispatch(context: &Context, command: Command) -> Done {
+    match command {
+        Command::Quickstart(args) => quickstart::run(context, args.0),
+        Command::Init(args) => init::run(context, args.0),
+        Command::Vault(args) => vault::run(context, args.0),
+        Command::Secrets(args) => secrets::run(context, args.0),
+        Command::Run(args) => run::run(context, args.0),
+        Command::Inject(args) => inject::run(context, args.0),
+        Command::Token(args) => token::run(context, args.0),
+        Command::ExecProvider(args) => exec_provider::run(context, args.0),
+        Command::Daemon(args) => daemon::run(context, args.0),
+        Command::Agents(args) => agents::run(context, args.0),
+        Command::Models(args) => models::run(context, args.0),
+        Command::Doctor(args) => doctor::run(context, args.0),
+        Command::Completions(args) => completions::run(context, args.0),
+        Command::Man(args) => man::run(context, args.0),
+    }
+}
+
+/// Shows help, the version, or what is wrong with the command line. A reader of the help that
+/// went away is success.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let _ = std::io::stdout().flush();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The whole tree of commands, for completions, manual pages and the docs.
+fn full_command() -> clap::Command {
+    Cli::command()
+}
+
+/// A panic is a defect: it says where, never what was in its message, which might quote a value.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(
+            || "an unknown place".to_owned(),
+            |location| format!("{}:{}", location.file(), location.line()),
+        );
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: failed to go on: this is a defect of reseal {} at {place}\n\
+             hint: please report it",
+            env!("CARGO_PKG_VERSION"),
+        );
+        if std::thread::current().name() == Some("main") {
+            std::process::exit(i32::from(EXIT_BUG));
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,14 @@
 //! | `ground` | what is read from config and profiles: every ref, active or not |
 //! | `resolve` | refs to values, grouped and in parallel |
 //! | `activate` | all active refs to a snapshot, published in one swap |
+//! | `export` | everything in a vault as one document, and back |
 //!
 //! Invariant: persist, publish, acknowledge. A change is durable in the vault before a snapshot
 //! shows it, and a snapshot shows it before the caller hears of success.
 #![forbid(unsafe_code)]
 
 pub mod activate;
+pub mod export;
 pub mod ground;
 pub mod local;
 pub mod open_vault;

@@ -5,6 +5,8 @@
 //! `Display` or a `Debug` that shows content; equality is constant-time.
 #![forbid(unsafe_code)]
 
+pub mod json;
+
 use crate::sys::arena::LockedBytes;
 use secrecy::{ExposeSecret, SecretBox};
 use std::fmt;

@@ -26,7 +26,23 @@ const MEANT: &[(&str, &str, &str)] = &[
 /// The only files that may call `expose()`, and why each must.
 const EXPOSE: &[(&str, &str)] = &[
     ("src/secret/mod.rs", "the type itself: equality, slices"),
+    ("src/secret/json.rs", "values into JSON in locked memory"),
     ("src/daemon/wire.rs", "the daemon's frame writer"),
+    (
+        "src/cli/output.rs",
+        "values to stdout: the one place that prints them",
+    ),
+    ("src/cli/new_slot.rs", "a new key into its file"),
+    (
+        "src/cli/models/paste.rs",
+        "a pasted key is checked for its form",
+    ),
+    ("src/cli/token.rs", "a credential is checked for its form"),
+    (
+        "src/cli/quickstart.rs",
+        "the digest that the child's is compared with",
+    ),
+    ("src/runtime/export.rs", "an export is parsed"),
     (
         "src/helper/exec_provider/mod.rs",
         "the answer of the exec protocol",

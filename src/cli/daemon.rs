@@ -1,0 +1,101 @@
+//! `reseal daemon`.
+
+use super::context::Context;
+use super::error::{Doing, Done};
+use super::session::{self, UnlockArgs};
+use super::vault::unlock::LimitArgs;
+use crate::daemon::backend;
+use crate::daemon::{self, Opened, Stopped, Unlock};
+use crate::error::Failure;
+use crate::runtime::Runtime;
+use crate::runtime::open_vault::{OpenOptions, OpenVault};
+use crate::secret::SecretValue;
+use crate::store::{Options, VaultFile};
+use crate::vault::{Header, SubKeys};
+use clap::Args;
+use std::sync::Arc;
+
+/// Arguments of `daemon`.
+///
+/// Runs in the foreground, for a service manager: Type=notify and socket activation work. It is
+/// strict: a required ref that does not resolve stops the start. There is no time limit unless one
+/// is given.
+#[derive(Args)]
+pub struct DaemonArgs {
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    /// Started by `vault unlock`, which hands the keys over
+    #[arg(long, hide = true)]
+    detached: bool,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+/// Runs the daemon until it locks.
+pub fn run(context: &Context, args: DaemonArgs) -> Done {
+    let doing = "run the daemon";
+    let socket = context.daemon_socket()?;
+    let stopped = if args.detached {
+        let allow_network_fs = args.unlock.allow_network_fs;
+        daemon::run_detached(&socket, |unlock, keys| {
+            open_handed_over(context, allow_network_fs, unlock, keys)
+        })
+        .doing(doing)?
+    } else {
+        let settings = &context.settings()?.daemon;
+        let mut limits = args.limits.unlock(settings.ttl, settings.idle);
+        limits.strict = !limits.allow_degraded;
+        daemon::run(&socket, &limits, || open_here(context, &args, &limits)).doing(doing)?
+    };
+    context.out.detail(match stopped {
+        Stopped::Asked => "Locked: a client asked.",
+        Stopped::Signal => "Locked: a signal came.",
+        Stopped::Ttl => "Locked: the time is over.",
+        Stopped::Idle => "Locked: nobody asked anything for too long.",
+    });
+    Ok(0)
+}
+
+/// Opens the vault with sub-keys from `vault unlock`; the root key never comes here.
+fn open_handed_over(
+    context: &Context,
+    allow_network_fs: bool,
+    unlock: &Unlock,
+    keys: &SecretValue,
+) -> Result<Opened, Failure> {
+    let keys = SubKeys::from_secret(keys)?;
+    let path = session::vault_path(context).map_err(|error| error.failure)?;
+    let file = VaultFile::open(
+        &path,
+        Options {
+            allow_network_fs,
+            ..Options::default()
+        },
+    )?;
+    let header = Header::parse(&file.read_header()?)?;
+    header.verify_with(&keys)?;
+    // The process that handed the keys over has checked the vault against the anchor already.
+    let options = OpenOptions {
+        authenticated: true,
+        ..OpenOptions::default()
+    };
+    let vault = OpenVault::open(file, header, keys, &context.state.anchors(), &options)?;
+    serve(context, vault, unlock)
+}
+
+/// Opens the vault with what the service manager or the options gave; the root key is dropped.
+fn open_here(context: &Context, args: &DaemonArgs, limits: &Unlock) -> Result<Opened, Failure> {
+    let opened = session::open(context, &args.unlock).map_err(|error| error.failure)?;
+    serve(context, opened.vault, limits)
+}
+
+fn serve(context: &Context, vault: OpenVault, unlock: &Unlock) -> Result<Opened, Failure> {
+    let runtime = Runtime::new(context.state.clone(), context.config(), vault);
+    let report = backend::activate(&runtime, unlock)?;
+    Ok(Opened {
+        backend: Arc::new(runtime),
+        report,
+    })
+}

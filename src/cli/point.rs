@@ -1,0 +1,238 @@
+//! `secrets set TARGET --ref REF`: points a profile or a place in the config at a secret.
+//!
+//! Invariant: store, then rewrite: a plaintext value leaves a file only after its record is
+//! durable.
+
+use super::context::Context;
+use super::error::{CliError, Doing, Done};
+use super::input::{self, ValueArgs};
+use super::secrets::set::{self, Record};
+use super::session::{self, UnlockArgs};
+use super::state_files;
+use crate::document::{Document, Path as DocumentPath};
+use crate::error::{Code, Failure};
+use crate::name::{ProfileId, RecordName};
+use crate::profile::{NewCredential, NewProfile, ProfileError, ProfileType};
+use crate::reference::{SecretInput, SecretRef};
+use crate::runtime::service::{Request, Service};
+use crate::secret::SecretValue;
+use crate::time::UnixMs;
+use crate::vault::Expect;
+use std::path::PathBuf;
+
+/// What the person wants.
+pub struct Wish<'a> {
+    /// The profile or path.
+    pub target: &'a str,
+    /// Where it shall point.
+    pub reference: SecretRef,
+    /// Seal the plaintext that stands there.
+    pub move_plaintext: bool,
+    /// Where a value may come from.
+    pub value: &'a ValueArgs,
+    /// What is written beside a value.
+    pub record: Record,
+    /// How the vault is opened.
+    pub unlock: &'a UnlockArgs,
+}
+
+enum Target {
+    Profile(ProfileId),
+    Path(DocumentPath),
+}
+
+/// Points TARGET at REF.
+pub fn run(context: &Context, wish: Wish<'_>) -> Done {
+    let doing = format!(
+        "point {} at {}",
+        super::output::shown(wish.target),
+        wish.reference
+    );
+    let target = parse_target(wish.target, &doing)?;
+    let plaintext = plaintext_at(context, &target).doing(doing.as_str())?;
+    if plaintext.is_some() && !wish.move_plaintext {
+        let why = "a plaintext value stands there, and would be lost";
+        return Err(CliError::because(doing, Code::ConfigPlaintext, why));
+    }
+    let moved = plaintext.is_some();
+    let value = match plaintext {
+        Some(value) => Some(value),
+        None => given_value(context, wish.value)?,
+    };
+    let stored = value.is_some();
+    if let Some(value) = value {
+        store(context, &wish, value, &doing)?;
+    }
+    let file = match &target {
+        Target::Profile(id) => write_ref(context, id, &wish.reference, moved),
+        Target::Path(path) => {
+            let reference = wish.reference.to_json();
+            state_files::edit_config(context, |document| {
+                refuse_other(document, path, moved)?;
+                Ok(document.set(path, reference.clone())?)
+            })
+            .map(|()| context.config())
+        }
+    }
+    .doing(doing.as_str())?;
+    if context.out.json {
+        context.out.document(&serde_json::json!({
+            "target": wish.target,
+            "ref": wish.reference,
+            "file": file,
+            "stored": stored,
+            "moved": moved,
+        }))?;
+    } else {
+        let how = match (moved, stored) {
+            (true, _) => "moved the plaintext into the vault",
+            (false, true) => "stored the value",
+            (false, false) => "no value was changed",
+        };
+        context
+            .out
+            .detail(&format!("{}: {how}.", super::output::shown_path(&file)));
+        context.out.data(&wish.reference.to_string())?;
+    }
+    Ok(0)
+}
+
+fn parse_target(text: &str, doing: &str) -> Result<Target, CliError> {
+    if text.contains(':') {
+        return text.parse().doing(doing).map(Target::Profile);
+    }
+    text.parse().doing(doing).map(Target::Path)
+}
+
+/// A value from an option or from stdin; an empty stdin is no value.
+fn given_value(context: &Context, args: &ValueArgs) -> Result<Option<SecretValue>, CliError> {
+    if args.from_file.is_some() || args.from_env.is_some() {
+        return args.read(context, "").map(Some);
+    }
+    if !input::stdin_brings_data() {
+        return Ok(None);
+    }
+    args.read_stdin()
+}
+
+fn store(
+    context: &Context,
+    wish: &Wish<'_>,
+    value: SecretValue,
+    doing: &str,
+) -> Result<(), CliError> {
+    let Some(name) = wish.reference.record() else {
+        let why = "a value can be stored only at a vault ref of this state folder";
+        return Err(CliError::because(doing, Code::Usage, why));
+    };
+    let mut service = session::service(context, wish.unlock)?;
+    let mut record = wish.record.clone();
+    if wish.move_plaintext {
+        if holds(service.as_mut(), &name, &value).doing(doing)? {
+            return Ok(());
+        }
+        // Moving must not write over another secret.
+        record.expect = Expect::Absent;
+    }
+    set::put(service.as_mut(), doing, name, record, value).map(|_| ())
+}
+
+/// True if the record is there and holds this value.
+fn holds(
+    service: &mut dyn Service,
+    name: &RecordName,
+    value: &SecretValue,
+) -> Result<bool, Failure> {
+    match service.call(
+        Request::Get {
+            name: name.clone(),
+            version: None,
+        },
+        Vec::new(),
+    ) {
+        Ok(answer) => Ok(answer.secrets.first() == Some(value)),
+        Err(failure) if failure.code == Code::RecordAbsent => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn plaintext_at(context: &Context, target: &Target) -> Result<Option<SecretValue>, Failure> {
+    match target {
+        Target::Profile(id) => {
+            let store = state_files::profiles(context, &context.agent)?;
+            Ok(store.plaintext_value(id))
+        }
+        Target::Path(path) => {
+            let document = state_files::config_document(context)?;
+            let text = document.get(path).and_then(|value| value.as_str());
+            let plaintext = text.filter(|_| is_plaintext(&document, path));
+            Ok(plaintext.map(|text| SecretValue::copy_of(text.trim().as_bytes())))
+        }
+    }
+}
+
+fn is_plaintext(document: &Document, path: &DocumentPath) -> bool {
+    let value = document.get(path);
+    let input = value.map(|value| SecretInput::parse(value, &Default::default()));
+    matches!(input, Some(Ok(SecretInput::Plaintext)))
+}
+
+/// Only a ref, an empty place or the plaintext that was moved may be replaced.
+fn refuse_other(document: &Document, path: &DocumentPath, moved: bool) -> Result<(), Failure> {
+    let Some(value) = document.get(path) else {
+        return Ok(());
+    };
+    match SecretInput::parse(value, &Default::default()) {
+        Ok(SecretInput::Plaintext) if !moved => {
+            let why = format!("a plaintext value stands at {path}, and would be lost");
+            Err(Failure::new(Code::ConfigPlaintext, why))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let why = format!("what stands at {path} is neither a ref nor a text");
+            Err(Failure::new(Code::ConfigConflict, why))
+        }
+    }
+}
+
+fn write_ref(
+    context: &Context,
+    id: &ProfileId,
+    reference: &SecretRef,
+    replace_plaintext: bool,
+) -> Result<PathBuf, Failure> {
+    state_files::edit_profiles(context, &context.agent, |store| {
+        store.set_ref(id, reference, replace_plaintext)
+    })
+}
+
+/// Writes a profile of a static type that points at a record.
+pub fn write_profile(
+    context: &Context,
+    id: &ProfileId,
+    reference: &SecretRef,
+    profile_type: ProfileType,
+    expires: Option<UnixMs>,
+) -> Result<PathBuf, CliError> {
+    let doing = format!("write the profile {id}");
+    let credential = match profile_type {
+        ProfileType::Token => NewCredential::Token {
+            reference: reference.clone(),
+            expires,
+        },
+        ProfileType::ApiKey | ProfileType::OAuth => NewCredential::ApiKey(reference.clone()),
+    };
+    let provider = id.provider().to_owned();
+    let new = NewProfile {
+        provider,
+        credential,
+        email: None,
+    };
+    state_files::edit_profiles(context, &context.agent, |store| {
+        if store.plaintext_value(id).is_some() {
+            return Err(ProfileError::Plaintext(id.clone()));
+        }
+        store.put(id, &new)
+    })
+    .doing(doing)
+}

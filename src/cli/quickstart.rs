@@ -1,0 +1,282 @@
+//! `reseal quickstart`.
+
+use super::context::Context;
+use super::error::{CliError, Doing, Done, io_failure};
+use super::init::{self, NewVaultArgs};
+use super::input;
+use super::new_slot;
+use super::output::{Tone, shown, shown_path};
+use super::point;
+use super::secrets::{self, set};
+use super::session;
+use super::vault::{status, unlock};
+use crate::crypto::hash;
+use crate::daemon::{DEFAULT_IDLE, DEFAULT_TTL};
+use crate::error::{Code, Failure};
+use crate::name::{ProfileId, RecordName};
+use crate::profile::ProfileType;
+use crate::reference::SecretRef;
+use crate::runtime::open_vault::OpenVault;
+use crate::runtime::service::{Request, Service, Status};
+use crate::secret::SecretValue;
+use crate::sys::random;
+use crate::vault::{Expect, Meta, RecordKind};
+use clap::Args;
+use std::process::{Command, Stdio};
+
+/// Arguments of `quickstart`.
+///
+/// Makes a vault, stores an API key, points the profile openai:default at it, unlocks, runs a
+/// program that gets the key, and shows what is on the disk. The key is asked for, piped, or made
+/// up with --sample-key. What is there already stays and is used.
+///
+/// Without a terminal, say how the vault is opened: --passphrase-file, --key-file or
+/// --generate-key-file.
+#[derive(Args)]
+pub struct QuickstartArgs {
+    /// Make up a key that opens nothing, to see how things work
+    #[arg(long)]
+    sample_key: bool,
+
+    #[command(flatten)]
+    new: NewVaultArgs,
+}
+
+const STEPS: usize = 5;
+/// What the proof's child runs: a program like any other, which knows nothing of reseal.
+const PROOF: &str =
+    r#"printf %s "$OPENAI_API_KEY" | wc -c; printf %s "$OPENAI_API_KEY" | sha256sum"#;
+/// How many hex digits of the digest are shown.
+const SHOWN_DIGITS: usize = 12;
+
+/// Goes through everything once.
+pub fn run(context: &Context, args: QuickstartArgs) -> Done {
+    let step = |number: usize, text: &str| {
+        let label = context
+            .out
+            .paint_err(Tone::Strong, &format!("[{number}/{STEPS}]"));
+        context.out.say(&format!("{label} {text}"));
+    };
+    let (profile, record) = names()?;
+    let value = if args.sample_key || input::stdin_brings_data() {
+        Some(read_key(context, &args)?)
+    } else {
+        None
+    };
+
+    let vault = open_or_make(context, &args, &step)?;
+    let keys = vault.vault().keys().to_secret();
+    let mut service = session::local(context, vault);
+    step(2, "Storing the key, sealed ...");
+    let value = store_key(context, &args, &mut service, &record, value)?;
+    drop(service);
+
+    step(3, &format!("Pointing the profile {profile} at it ..."));
+    let reference = SecretRef::to_record(&record);
+    let path = point::write_profile(context, &profile, &reference, ProfileType::ApiKey, None)?;
+    context
+        .out
+        .say(&format!("      {} holds only the ref.", shown_path(&path)));
+
+    step(
+        4,
+        "Unlocking: a daemon holds the vault open from now on ...",
+    );
+    let limits = unlock::LimitArgs::default().unlock(Some(DEFAULT_TTL), Some(DEFAULT_IDLE));
+    let report = unlock::hand_over(context, &limits, &keys, args.new.allow_network_fs)?;
+    for entry in report.refs.iter().filter(|entry| entry.failure.is_some()) {
+        let why = entry
+            .failure
+            .as_ref()
+            .map_or("", |failure| failure.message.as_str());
+        context.out.warn(&shown(&format!("{}: {why}", entry.owner)));
+    }
+
+    step(5, "Running a program that needs the key ...");
+    let proof = prove(context, &value)?;
+    finish(
+        context,
+        &proof,
+        &path,
+        &status::read(context, args.new.allow_network_fs)?,
+    )?;
+    Ok(0)
+}
+
+fn names() -> Result<(ProfileId, RecordName), CliError> {
+    let doing = "name the profile";
+    let profile: ProfileId = "openai:default".parse().doing(doing)?;
+    let record = RecordName::for_profile(&profile).doing(doing)?;
+    Ok((profile, record))
+}
+
+fn read_key(context: &Context, args: &QuickstartArgs) -> Result<SecretValue, CliError> {
+    if !args.sample_key {
+        let value = input::ValueArgs::default();
+        return value.read(context, "Your OpenAI API key (hidden; any value will do): ");
+    }
+    const PREFIX: &[u8] = b"sk-sample-opens-nothing-";
+    let mut random = [0u8; 16];
+    random::fill(&mut random);
+    let digits = data_encoding::HEXLOWER.encode(&random);
+    Ok(SecretValue::copy_of(&[PREFIX, digits.as_bytes()].concat()))
+}
+
+fn open_or_make(
+    context: &Context,
+    args: &QuickstartArgs,
+    step: &impl Fn(usize, &str),
+) -> Result<OpenVault, CliError> {
+    let path = session::vault_path(context)?;
+    if path.exists() {
+        step(
+            1,
+            &format!("There is a vault already: {}", shown_path(&path)),
+        );
+        return Ok(session::open(context, &args.new.to_unlock())?.vault);
+    }
+    step(1, &format!("Making a vault: {}", shown_path(&path)));
+    if !args.new.is_given() && !context.no_input {
+        context
+            .out
+            .say("      Choose a passphrase for it. Nobody can recover it for you.");
+    }
+    let made = init::make(context, &args.new)?;
+    if let Some(code) = &made.recovery {
+        new_slot::show_recovery_code(context, code);
+    }
+    Ok(made.vault)
+}
+
+/// Stores the key, unless there is one already and no other was given.
+fn store_key(
+    context: &Context,
+    args: &QuickstartArgs,
+    service: &mut dyn Service,
+    record: &RecordName,
+    value: Option<SecretValue>,
+) -> Result<SecretValue, CliError> {
+    let doing = "store the key";
+    let request = Request::Get {
+        name: record.clone(),
+        version: None,
+    };
+    match service.call(request, Vec::new()) {
+        Ok(mut answer) => {
+            let Some(there) = answer.secrets.pop() else {
+                return Err(session::unexpected(doing, &answer.reply));
+            };
+            context.out.say(&format!(
+                "      {} is there already and stays.",
+                secrets::ref_text(record)
+            ));
+            return Ok(there);
+        }
+        Err(failure) if failure.code == Code::RecordAbsent => {}
+        Err(failure) => return Err(CliError::new(doing, failure)),
+    }
+    let value = match value {
+        Some(value) => value,
+        None => read_key(context, args)?,
+    };
+    let wanted = set::Record {
+        kind: RecordKind::ApiKey,
+        meta: Meta::default(),
+        expect: Expect::Absent,
+    };
+    set::put(service, doing, record.clone(), wanted, value.clone())?;
+    context.out.say(&format!(
+        "      {} ({} bytes).",
+        secrets::ref_text(record),
+        value.len()
+    ));
+    Ok(value)
+}
+
+/// What the child said about the value that it got.
+struct Proof {
+    len: usize,
+    digest: String,
+}
+
+/// Runs a child through `reseal run` and compares what it got with what was stored.
+fn prove(context: &Context, value: &SecretValue) -> Result<Proof, CliError> {
+    let doing = "run the program";
+    let program = std::env::current_exe()
+        .map_err(|error| io_failure(std::path::Path::new("/proc/self/exe"), &error))
+        .doing(doing)?;
+    context
+        .out
+        .say(&format!("      reseal run -- sh -c '{PROOF}'"));
+    let output = Command::new(&program)
+        .arg("--state-dir")
+        .arg(context.state.root())
+        .arg("--socket")
+        .arg(context.socket())
+        .args([
+            "--no-input",
+            "run",
+            "--profile",
+            "openai:default",
+            "--",
+            "sh",
+            "-c",
+            PROOF,
+        ])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| io_failure(&program, &error))
+        .doing(doing)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut words = text.split_ascii_whitespace();
+    let len = words.next().and_then(|word| word.parse::<usize>().ok());
+    let digest = words.next().unwrap_or_default();
+    let expected = data_encoding::HEXLOWER.encode(&hash::sha256(&[value.expose()]));
+    if !output.status.success() || len != Some(value.len()) || digest != expected {
+        let why = "the program did not get the value that was stored";
+        return Err(CliError::new(doing, Failure::new(Code::Bug, why)));
+    }
+    Ok(Proof {
+        len: value.len(),
+        digest: digest[..SHOWN_DIGITS].to_owned(),
+    })
+}
+
+fn finish(
+    context: &Context,
+    proof: &Proof,
+    path: &std::path::Path,
+    status: &Status,
+) -> Result<(), CliError> {
+    let out = &context.out;
+    let profiles = crate::store::files::read(path, crate::store::files::MAX_STATE_FILE)
+        .doing("read the profiles")?
+        .unwrap_or_default();
+    let profiles = String::from_utf8_lossy(&profiles);
+    if out.json {
+        let profiles: serde_json::Value = serde_json::from_str(&profiles).unwrap_or_default();
+        return out.document(&serde_json::json!({
+            "received": {"bytes": proof.len, "sha256Prefix": proof.digest},
+            "profilesFile": path,
+            "profiles": profiles,
+            "status": status,
+        }));
+    }
+    let good = out.paint_err(Tone::Good, "It got the key");
+    out.say(&format!(
+        "      {good}: {} bytes, SHA-256 {}... (the same as stored).",
+        proof.len, proof.digest
+    ));
+    out.say("");
+    out.say(&format!("What is on the disk ({}):", shown_path(path)));
+    out.data(profiles.trim_end())?;
+    out.say("");
+    status::print(context, status)?;
+    out.say("");
+    out.say("It is all set up. Go on with:");
+    out.say("  reseal run -- YOUR-AGENT      the program gets OPENAI_API_KEY");
+    out.say("  reseal secrets set NAME       store another secret");
+    out.say("  reseal vault lock             wipe the keys from memory");
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! `reseal secrets`: records of the vault, and the refs that point at them.
+
+pub mod get;
+pub mod history;
+pub mod list;
+pub mod mv;
+pub mod reload;
+pub mod resolve;
+pub mod restore;
+pub mod rm;
+pub mod set;
+
+use super::context::Context;
+use super::error::Done;
+use super::lazy::Lazy;
+use crate::name::RecordName;
+use clap::{Args, Subcommand};
+
+/// Arguments of `secrets`.
+#[derive(Args)]
+pub struct SecretsArgs {
+    #[command(subcommand)]
+    command: SecretsCommand,
+}
+
+#[derive(Subcommand)]
+enum SecretsCommand {
+    /// Store a secret, or point a profile or a config path at one
+    Set(Lazy<set::SetArgs>),
+    /// Print a secret
+    Get(Lazy<get::GetArgs>),
+    /// List the records of the vault, without their values
+    #[command(visible_alias = "ls")]
+    List(Lazy<list::ListArgs>),
+    /// Remove a record
+    #[command(visible_alias = "remove")]
+    Rm(Lazy<rm::RmArgs>),
+    /// Rename a record
+    #[command(visible_alias = "rename")]
+    Mv(Lazy<mv::MvArgs>),
+    /// List the versions of a record that the vault still holds
+    History(Lazy<history::HistoryArgs>),
+    /// Make an older version of a record the current one
+    Restore(Lazy<restore::RestoreArgs>),
+    /// Resolve every ref that is in use and report each by name
+    Resolve(Lazy<resolve::ResolveArgs>),
+    /// Build a new snapshot from the vault, the config and the profiles
+    Reload(Lazy<reload::ReloadArgs>),
+}
+
+/// Runs `secrets`.
+pub fn run(context: &Context, args: SecretsArgs) -> Done {
+    match args.command {
+        SecretsCommand::Set(args) => set::run(context, args.0),
+        SecretsCommand::Get(args) => get::run(context, args.0),
+        SecretsCommand::List(args) => list::run(context, args.0),
+        SecretsCommand::Rm(args) => rm::run(context, args.0),
+        SecretsCommand::Mv(args) => mv::run(context, args.0),
+        SecretsCommand::History(args) => history::run(context, args.0),
+        SecretsCommand::Restore(args) => restore::run(context, args.0),
+        SecretsCommand::Resolve(args) => resolve::run(context, args.0),
+        SecretsCommand::Reload(args) => reload::run(context, args.0),
+    }
+}
+
+/// A record as a person names it: its name, or the ref that points at it.
+pub fn parse_record(text: &str) -> Result<RecordName, String> {
+    if let Some(rest) = text.strip_prefix("vault:") {
+        return rest
+            .parse()
+            .map_err(|error: crate::name::NameError| error.to_string());
+    }
+    text.parse()
+        .map_err(|error: crate::name::NameError| error.to_string())
+}
+
+/// The text form of the ref to a record.
+pub fn ref_text(name: &RecordName) -> String {
+    format!("vault:{name}")
+}

@@ -1,0 +1,344 @@
+//! From "somebody runs a command" to an opened vault: the daemon if it answers, else the file
+//! itself with what was given or asked.
+
+use super::context::Context;
+use super::error::{CliError, Doing};
+use crate::daemon::client::Client;
+use crate::error::{Code, Failure};
+use crate::runtime::local::Local;
+use crate::runtime::open_vault::{OpenOptions, OpenVault};
+use crate::runtime::service::{Answer, Reply, Request, Service};
+use crate::secret::SecretValue;
+use crate::store::{Options, VaultFile};
+use crate::sys::tty::{self, PromptError};
+use crate::unlock::{self, Given, Unlocked, key_file};
+use crate::vault::{Header, RootKey};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// The folder in which a service manager puts credentials.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// The heading over the options of [`UnlockArgs`].
+pub const UNLOCK_HEADING: &str = "Opening the vault (without a daemon)";
+
+/// What opens the vault when no daemon has it open.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = UNLOCK_HEADING)]
+pub struct UnlockArgs {
+    /// Read the passphrase from a private file
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub passphrase_file: Option<PathBuf>,
+
+    /// Read the passphrase from an inherited descriptor
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<i32>,
+
+    /// An age, SSH or plugin identity file; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+
+    /// Read the recovery code from an inherited descriptor
+    #[arg(long, value_name = "N")]
+    pub recovery_code_fd: Option<i32>,
+
+    /// Read a 32-byte key from a private file
+    #[arg(long, value_name = "FILE", conflicts_with = "key_fd")]
+    pub key_file: Option<PathBuf>,
+
+    /// Read a 32-byte key from an inherited descriptor
+    #[arg(long, value_name = "N")]
+    pub key_fd: Option<i32>,
+
+    /// The absolute path of an age plugin that may be run; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    pub plugin: Vec<PathBuf>,
+
+    /// The most memory that a passphrase slot may ask for, such as 4GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub kdf_limit: Option<u64>,
+
+    /// Use a vault on a network file system, where locks can't be relied on
+    #[arg(long)]
+    pub allow_network_fs: bool,
+
+    /// Read a vault that is older than what this machine has seen; nothing can be written
+    #[arg(long)]
+    pub accept_rollback: bool,
+}
+
+/// A size in bytes: a number, alone or with KiB, MiB or GiB.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" => 0,
+        "KiB" | "K" => 10,
+        "MiB" | "M" => 20,
+        "GiB" | "G" => 30,
+        _ => return Err("a size is a number, alone or with KiB, MiB or GiB".to_owned()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a size starts with a number".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "the size is too large".to_owned())
+}
+
+impl UnlockArgs {
+    /// True if an option says how to open the vault.
+    pub fn is_given(&self) -> bool {
+        self.passphrase_file.is_some()
+            || self.passphrase_fd.is_some()
+            || !self.identity.is_empty()
+            || self.recovery_code_fd.is_some()
+            || self.key_file.is_some()
+            || self.key_fd.is_some()
+    }
+
+    /// Reads what the options name, else what the service manager left.
+    pub fn read(&self, context: &Context) -> Result<Given, CliError> {
+        let mut given = if self.is_given() {
+            Given::default()
+        } else {
+            credentials()?
+        };
+        given.identities = self.identity.clone();
+        given.allow_plugins = plugins(context, self)?;
+        given.kdf_memory = self.kdf_limit;
+        given.no_input = context.no_input;
+        let passphrase = "read the passphrase";
+        if let Some(path) = &self.passphrase_file {
+            given.passphrase = Some(key_file::read_passphrase(path).doing(passphrase)?);
+        } else if let Some(fd) = self.passphrase_fd {
+            given.passphrase = Some(key_file::read_passphrase_fd(fd).doing(passphrase)?);
+        }
+        if let Some(path) = &self.key_file {
+            add_key(
+                &mut given,
+                key_file::read_key(path).doing("read the key file")?,
+            );
+        } else if let Some(fd) = self.key_fd {
+            add_key(&mut given, key_file::read_key_fd(fd).doing("read the key")?);
+        }
+        if let Some(fd) = self.recovery_code_fd {
+            let code = key_file::read_recovery_code_fd(fd).doing("read the recovery code")?;
+            given.recovery = Some(code);
+        }
+        Ok(given)
+    }
+}
+
+/// What a service manager left.
+fn credentials() -> Result<Given, CliError> {
+    match std::env::var_os(CREDENTIALS_VARIABLE) {
+        Some(folder) if !folder.is_empty() => Given::from_credentials_dir(Path::new(&folder))
+            .doing("read the service manager's credentials"),
+        _ => Ok(Given::default()),
+    }
+}
+
+/// A raw key opens its own slot and completes a passphrase that asks for a key file.
+fn add_key(given: &mut Given, key: SecretValue) {
+    given.key_file = Some(key.clone());
+    given.raw_keys.push(key);
+}
+
+/// Something that answers: the daemon, or the vault opened in this process.
+pub fn service(context: &Context, how: &UnlockArgs) -> Result<Box<dyn Service>, CliError> {
+    if let Some(client) = daemon(context)? {
+        return Ok(Box::new(client));
+    }
+    let opened = open(context, how)?;
+    Ok(Box::new(local(context, opened.vault)))
+}
+
+/// The daemon, if one runs.
+pub fn daemon(context: &Context) -> Result<Option<Client>, CliError> {
+    let doing = "ask the daemon";
+    let uid = rustix::process::geteuid().as_raw();
+    if let Some(client) = Client::connect(&context.socket(), uid).doing(doing)? {
+        return Ok(Some(client));
+    }
+    // The config is read only now: a daemon at the usual place is found without it.
+    match context.configured_socket()? {
+        Some(socket) => Client::connect(&socket, uid).doing(doing),
+        None => Ok(None),
+    }
+}
+
+/// The vault opened in this process, as a service.
+pub fn local(context: &Context, vault: OpenVault) -> Local {
+    Local::new(context.state.clone(), context.config(), vault)
+}
+
+/// Asks a service one thing.
+pub fn ask(
+    service: &mut dyn Service,
+    doing: &str,
+    request: Request,
+    secrets: Vec<SecretValue>,
+) -> Result<Answer, CliError> {
+    service.call(request, secrets).doing(doing)
+}
+
+/// A reply of another kind than the request's: a defect.
+pub fn unexpected(doing: &str, reply: &Reply) -> CliError {
+    let name = match reply {
+        Reply::Status(_) => "status",
+        Reply::Value(_) => "value",
+        Reply::Records(_) => "records",
+        Reply::Versions(_) => "versions",
+        Reply::Committed(_) => "committed",
+        Reply::Resolved(_) => "resolved",
+        Reply::Report(_) => "report",
+        Reply::Verified(_) => "verified",
+        Reply::Done => "done",
+    };
+    CliError::because(
+        doing,
+        Code::Bug,
+        format!("the answer is of the wrong kind ({name})"),
+    )
+}
+
+/// A vault opened in this process.
+pub struct Opened {
+    /// The vault.
+    pub vault: OpenVault,
+    /// Its root key: only slot operations, rekey and the hand-over to a daemon need it.
+    pub root: RootKey,
+}
+
+/// Opens the vault file with what was given, or with what a person types.
+pub fn open(context: &Context, how: &UnlockArgs) -> Result<Opened, CliError> {
+    let mut given = how.read(context)?;
+    open_file(context, how, &mut given, false)
+}
+
+/// Opens the vault for a command that needs its root key: a keyslot's secret is asked for even when
+/// a daemon holds the vault open.
+pub fn open_admin(context: &Context, how: &UnlockArgs, doing: &str) -> Result<Opened, CliError> {
+    open_admin_with_given(context, how, doing).map(|(opened, _)| opened)
+}
+
+/// [`open_admin`], and what opened the vault, typed passphrase included.
+pub fn open_admin_with_given(
+    context: &Context,
+    how: &UnlockArgs,
+    doing: &str,
+) -> Result<(Opened, Given), CliError> {
+    if how.accept_rollback {
+        let why = "with --accept-rollback the vault is only read";
+        return Err(CliError::because(doing, Code::Usage, why));
+    }
+    let mut given = how.read(context)?;
+    let opened = open_file(context, how, &mut given, false)?;
+    Ok((opened, given))
+}
+
+/// Opens the vault and remembers it as the one that this machine trusts.
+pub fn open_trusting(context: &Context, how: &UnlockArgs) -> Result<Opened, CliError> {
+    let mut given = how.read(context)?;
+    open_file(context, how, &mut given, true)
+}
+
+fn open_file(
+    context: &Context,
+    how: &UnlockArgs,
+    given: &mut Given,
+    trust: bool,
+) -> Result<Opened, CliError> {
+    let doing = "open the vault";
+    let allow_network_fs = how.allow_network_fs || context.settings()?.vault.allow_network_fs;
+    let (file, header) = read_header(&vault_path(context)?, allow_network_fs)?;
+    let mut typed = None;
+    let mut prompt = |text: &str| {
+        let answer = prompt(context, text)?;
+        typed = Some(answer.clone());
+        Ok(answer)
+    };
+    let opened = unlock::open(&header, given, &mut prompt);
+    let Unlocked {
+        root,
+        authenticated,
+        notices,
+        ..
+    } = opened.map_err(|error| sealed(context, given, error.into()))?;
+    for notice in notices {
+        context.out.warn(notice.text());
+    }
+    if given.passphrase.is_none() {
+        given.passphrase = typed;
+    }
+    let keys = header.verify(&root).doing(doing)?;
+    let configured = context.settings()?.vault.expect_fingerprint.clone();
+    let options = OpenOptions {
+        accept_rollback: how.accept_rollback,
+        authenticated,
+        expect_fingerprint: if trust {
+            Some(header.fingerprint())
+        } else {
+            configured
+        },
+    };
+    let anchors = context.state.anchors();
+    let mut vault = OpenVault::open(file, header, keys, &anchors, &options).doing(doing)?;
+    for notice in vault.take_notices() {
+        context.out.warn(&super::output::shown(&notice.to_string()));
+    }
+    Ok(Opened { vault, root })
+}
+
+/// The age plugins that may be run: those of the command line and of the config.
+pub fn plugins(context: &Context, how: &UnlockArgs) -> Result<Vec<PathBuf>, CliError> {
+    let mut plugins = how.plugin.clone();
+    plugins.extend(context.settings()?.vault.plugins.iter().cloned());
+    Ok(plugins)
+}
+
+/// The vault of this state folder, unless the config names another.
+pub fn vault_path(context: &Context) -> Result<PathBuf, CliError> {
+    let Some(path) = &context.settings()?.vault.path else {
+        return Ok(context.state.vault());
+    };
+    context.expand(path).doing("find the vault")
+}
+
+/// The header of the vault file, as far as it can be read without a key.
+pub fn read_header(path: &Path, allow_network_fs: bool) -> Result<(VaultFile, Header), CliError> {
+    let doing = "read the vault's header";
+    let file = VaultFile::open(
+        path,
+        Options {
+            allow_network_fs,
+            ..Options::default()
+        },
+    )
+    .doing(doing)?;
+    let bytes = file.read_header().doing(doing)?;
+    let header = Header::parse(&bytes).doing(doing)?;
+    Ok((file, header))
+}
+
+/// Asks with echo off, unless that is not wanted.
+pub fn prompt(context: &Context, text: &str) -> Result<SecretValue, PromptError> {
+    if context.no_input {
+        return Err(PromptError::NoTerminal);
+    }
+    tty::read_hidden(text)
+}
+
+/// Says why nothing could be asked, when nothing was given.
+fn sealed(context: &Context, given: &Given, failure: Failure) -> CliError {
+    if given.is_empty() && matches!(failure.code, Code::NoInput | Code::VaultSealed) {
+        let why = if context.no_input {
+            "it is locked, nothing was given to open it with, and --no-input was given"
+        } else {
+            "it is locked, nothing was given to open it with, and there is no terminal to ask on"
+        };
+        return CliError::because("open the vault", Code::VaultSealed, why);
+    }
+    CliError::new("open the vault", failure)
+}

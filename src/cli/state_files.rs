@@ -1,0 +1,177 @@
+//! The config and the profiles, read for a command and edited without a lost update.
+
+use super::context::Context;
+use crate::config::{Config, Trust};
+use crate::document::Document;
+use crate::error::{Code, Failure};
+use crate::name::AgentId;
+use crate::profile::{ProfileError, State, Store};
+use crate::reference::Defaults;
+use crate::store::files::{self, MAX_STATE_FILE};
+use std::path::{Path, PathBuf};
+
+/// How often an edit starts again because another program wrote the file first.
+const EDIT_TRIES: usize = 32;
+
+/// The config; a state folder without one has the defaults.
+pub fn config(context: &Context) -> Result<Config, Failure> {
+    let path = context.config();
+    match config_at(&path)? {
+        Some(config) => Ok(config),
+        None if context.named_config.is_some() => Err(config_absent(&path)),
+        None => Ok(Config::default()),
+    }
+}
+
+/// The config at a path, if there is one.
+pub fn config_at(path: &Path) -> Result<Option<Config>, Failure> {
+    match read_text(path)? {
+        Some((_, text)) => Ok(Some(Config::parse(&text, &name(path), Trust::Own)?)),
+        None => Ok(None),
+    }
+}
+
+fn config_absent(path: &Path) -> Failure {
+    Failure::new(
+        Code::ConfigAbsent,
+        format!("there is no config at {}", path.display()),
+    )
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A file's bytes, and the same as text.
+type Text = (Vec<u8>, zeroize::Zeroizing<String>);
+
+fn read_text(path: &Path) -> Result<Option<Text>, Failure> {
+    let Some(bytes) = files::read(path, MAX_STATE_FILE)? else {
+        return Ok(None);
+    };
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => {
+            let text = zeroize::Zeroizing::new(text.to_owned());
+            Ok(Some((bytes, text)))
+        }
+        Err(error) => {
+            let message = format!(
+                "{}: byte {} is no UTF-8",
+                path.display(),
+                error.valid_up_to()
+            );
+            Err(Failure::new(Code::ConfigInvalid, message))
+        }
+    }
+}
+
+/// Edits the config where it stands. `edit` may run again, on what another program wrote.
+pub fn edit_config<T>(
+    context: &Context,
+    mut edit: impl FnMut(&mut Document) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let path = context.config();
+    retry(|| {
+        let Some((bytes, text)) = read_text(&path)? else {
+            return Err(config_absent(&path));
+        };
+        let mut document = Document::parse(&text, &name(&path))?;
+        let outcome = edit(&mut document)?;
+        if document.text().as_bytes() != bytes.as_slice() {
+            files::write(&path, Some(&bytes), document.text().as_bytes())?;
+        }
+        Ok(outcome)
+    })
+}
+
+/// The config as a document, for looking at it.
+pub fn config_document(context: &Context) -> Result<Document, Failure> {
+    let path = context.config();
+    match read_text(&path)? {
+        Some((_, text)) => Ok(Document::parse(&text, &name(&path))?),
+        None => Err(config_absent(&path)),
+    }
+}
+
+/// The profiles of an agent; none if it has no file yet.
+pub fn profiles(context: &Context, agent: &AgentId) -> Result<Store, Failure> {
+    let defaults = config(context)?.defaults;
+    profiles_with(context, agent, &defaults)
+}
+
+/// [`profiles`], with the defaults of a config that was read already.
+pub fn profiles_with(
+    context: &Context,
+    agent: &AgentId,
+    defaults: &Defaults,
+) -> Result<Store, Failure> {
+    let path = context.state.auth_profiles(agent);
+    match read_profiles(&path)? {
+        Some((_, text)) => Ok(Store::parse(&text, &name(&path), defaults)?),
+        None => Ok(Store::empty(&name(&path))?),
+    }
+}
+
+fn read_profiles(path: &Path) -> Result<Option<Text>, Failure> {
+    read_text(path).map_err(|failure| match failure.code {
+        Code::ConfigInvalid => Failure::new(Code::ProfilesInvalid, failure.message),
+        _ => failure,
+    })
+}
+
+/// The order and usage of an agent's profiles.
+pub fn state(context: &Context, agent: &AgentId, store: &Store) -> Result<State, Failure> {
+    let path = context.state.auth_state(agent);
+    match read_profiles(&path)? {
+        Some((_, text)) => Ok(State::parse(&text, &name(&path), store)?),
+        None => Ok(State::empty(&name(&path), store)?),
+    }
+}
+
+/// Edits an agent's profiles where they stand; makes the file if it is missing. `edit` may run
+/// again, on what another program wrote. Gives the path of the file.
+pub fn edit_profiles(
+    context: &Context,
+    agent: &AgentId,
+    mut edit: impl FnMut(&mut Store) -> Result<(), ProfileError>,
+) -> Result<PathBuf, Failure> {
+    let defaults = config(context)?.defaults;
+    let path = context.state.auth_profiles(agent);
+    if !context.state.agent_dir(agent).is_dir() && *agent != AgentId::main() {
+        return Err(Failure::new(
+            Code::AgentAbsent,
+            format!("there is no agent {agent}"),
+        ));
+    }
+    context.state.create_agent(agent)?;
+    retry(|| {
+        let (before, mut store) = match read_profiles(&path)? {
+            Some((bytes, text)) => (Some(bytes), Store::parse(&text, &name(&path), &defaults)?),
+            None => (None, Store::empty(&name(&path))?),
+        };
+        edit(&mut store)?;
+        if before.as_deref() != Some(store.text().as_bytes()) {
+            files::write(&path, before.as_deref(), store.text().as_bytes())?;
+        }
+        Ok(path.clone())
+    })
+}
+
+/// Makes an agent's folder with an empty auth-profiles.json; gives the path of the file.
+pub fn make_agent(context: &Context, agent: &AgentId) -> Result<PathBuf, Failure> {
+    context.state.create_agent(agent)?;
+    let path = context.state.auth_profiles(agent);
+    let empty = Store::empty(&name(&path))?;
+    files::write(&path, None, empty.text().as_bytes())?;
+    Ok(path)
+}
+
+fn retry<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    for _ in 1..EDIT_TRIES {
+        match attempt() {
+            Err(failure) if failure.code == Code::ConfigConflict => {}
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}

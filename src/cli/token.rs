@@ -1,0 +1,184 @@
+//! `reseal token`.
+
+use super::context::Context;
+use super::error::{CliError, Doing, Done};
+use super::lookup::Routed;
+use super::profiles::{Profiles, ref_of};
+use super::session::UnlockArgs;
+use crate::error::{Code, Failure, Kind};
+use crate::launch::Lookup;
+use crate::name::ProfileId;
+use crate::profile::eligibility::check_key;
+use crate::profile::order::split_pin;
+use crate::profile::{Expiry, Profile, ProfileType};
+use crate::secret::SecretValue;
+use crate::secret::json::{self, Part};
+use crate::time::parse_duration;
+use clap::{ArgGroup, Args};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// Arguments of `token`.
+#[derive(Args)]
+#[command(group(ArgGroup::new("which").required(true)))]
+pub struct TokenArgs {
+    /// The profile
+    #[arg(value_name = "PROFILE", group = "which")]
+    profile: Option<ProfileId>,
+
+    /// The first usable profile of this provider, in the effective order
+    #[arg(long, value_name = "ID", group = "which")]
+    provider: Option<String>,
+
+    /// A model with the profile that is pinned to it, such as claude-x@anthropic:work
+    #[arg(long, value_name = "MODEL@PROFILE", group = "which")]
+    model: Option<String>,
+
+    /// Refuse a token that is valid for less than this
+    #[arg(long, value_name = "DURATION", value_parser = parse_ttl, default_value = "0s")]
+    min_ttl: Duration,
+
+    /// Print the token although stdout is a terminal
+    #[arg(long)]
+    reveal: bool,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+const DOING: &str = "get a token";
+
+/// Prints a credential.
+pub fn run(context: &Context, args: TokenArgs) -> Done {
+    if !args.reveal && std::io::stdout().is_terminal() {
+        let why = "stdout is a terminal, where the token would be seen and kept";
+        return Err(CliError::because(DOING, Code::InputInvalid, why)
+            .hint("give --reveal to see it, or send it to a program through a pipe"));
+    }
+    let profiles = Profiles::read(context)?;
+    let candidates = candidates(&profiles, &args)?;
+    let mut lookup = Routed::new(context, &args.unlock)?;
+    let mut attempts = Vec::new();
+    for profile in candidates {
+        match resolve(profile, &profiles, &args, &mut lookup) {
+            Ok(value) => {
+                print(context, profile, &value)?;
+                return Ok(0);
+            }
+            // Absent: the next one may do. Broken: the person must know.
+            Err(failure) if failure.kind() == Kind::Absent => attempts.push(failure),
+            Err(failure) => return Err(CliError::new(DOING, failure)),
+        }
+    }
+    if let [only] = attempts.as_slice() {
+        return Err(CliError::new(DOING, only.clone()));
+    }
+    let tried: Vec<&str> = attempts
+        .iter()
+        .map(|failure| failure.message.as_str())
+        .collect();
+    Err(CliError::because(
+        DOING,
+        Code::ProfileIneligible,
+        tried.join("; "),
+    ))
+}
+
+fn candidates<'a>(profiles: &'a Profiles, args: &TokenArgs) -> Result<Vec<&'a Profile>, CliError> {
+    let pinned = match (&args.profile, &args.model) {
+        (Some(id), _) => Some(id.clone()),
+        (None, Some(model)) => match split_pin(model) {
+            (_, Some(id)) => Some(id),
+            (_, None) => {
+                let why = "--model takes MODEL@PROFILE; without a profile, give --provider";
+                return Err(CliError::because(DOING, Code::Usage, why));
+            }
+        },
+        (None, None) => None,
+    };
+    if let Some(id) = pinned {
+        return Ok(vec![profiles.usable(&id).doing(DOING)?]);
+    }
+    let provider = args.provider.as_deref().unwrap_or_default();
+    let order = profiles.order(provider, None);
+    if order.ids.is_empty() {
+        let skipped: Vec<String> = order
+            .skipped
+            .iter()
+            .map(|(id, reason)| format!("{id}: {} ({})", reason.text(), reason.as_str()))
+            .collect();
+        let why = if skipped.is_empty() {
+            format!("{} has no profile of {provider}", profiles.store.name())
+        } else {
+            skipped.join("; ")
+        };
+        return Err(CliError::because(DOING, Code::ProfileIneligible, why));
+    }
+    Ok(order
+        .ids
+        .iter()
+        .filter_map(|id| profiles.store.get(id))
+        .collect())
+}
+
+fn resolve(
+    profile: &Profile,
+    profiles: &Profiles,
+    args: &TokenArgs,
+    lookup: &mut Routed<'_>,
+) -> Result<SecretValue, Failure> {
+    if let Expiry::At(at) = profile.kind.expires()
+        && profiles.now.until(at) < args.min_ttl
+    {
+        let why = format!(
+            "{}: it expires {}",
+            profile.id,
+            super::when::date_and_time(at)
+        );
+        return Err(Failure::new(Code::ProfileIneligible, why));
+    }
+    let reference = ref_of(profile)?;
+    let value = lookup.resolve(std::slice::from_ref(reference))?.pop();
+    let value = value.unwrap_or_else(|| Err(Failure::new(Code::Bug, "no answer")))?;
+    check_key(value.expose()).map_err(|reason| {
+        let why = format!("{}: {} ({})", profile.id, reason.text(), reason.as_str());
+        Failure::new(Code::ProfileIneligible, why)
+    })?;
+    Ok(value)
+}
+
+fn print(context: &Context, profile: &Profile, value: &SecretValue) -> Result<(), CliError> {
+    if !context.out.json {
+        return context.out.secret(value, true);
+    }
+    let expires = match profile.kind.expires() {
+        Expiry::At(at) => at.0.to_string(),
+        Expiry::Never | Expiry::Invalid => "null".to_owned(),
+    };
+    let (name, prefix) = header(profile);
+    let header = [(name, Part::Secret(prefix, value))];
+    let document = json::object(&[
+        ("profileId", Part::Text(profile.id.as_str())),
+        ("type", Part::Text(profile.kind.profile_type().as_str())),
+        ("token", Part::Secret("", value)),
+        ("expiresAt", Part::Json(&expires)),
+        ("headers", Part::Object(&header)),
+    ]);
+    context.out.secret(&document, true)
+}
+
+/// The header in which the provider's API takes the credential, and what stands before it there.
+fn header(profile: &Profile) -> (&'static str, &'static str) {
+    match (profile.provider.as_str(), profile.kind.profile_type()) {
+        ("anthropic", ProfileType::ApiKey) => ("x-api-key", ""),
+        ("google" | "gemini", ProfileType::ApiKey) => ("x-goog-api-key", ""),
+        ("azure-openai", ProfileType::ApiKey) => ("api-key", ""),
+        (_, ProfileType::ApiKey | ProfileType::Token | ProfileType::OAuth) => {
+            ("Authorization", "Bearer ")
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `reseal vault rekey`.
+
+use super::slot::{find, short_id};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::new_slot::{self, Cost, Wish};
+use crate::cli::session::{self, Opened, UnlockArgs};
+use crate::daemon::Unlock;
+use crate::daemon::client::Client;
+use crate::error::Code;
+use crate::runtime::service::{Reply, Request};
+use crate::secret::SecretValue;
+use crate::sys::random;
+use crate::unlock::Given;
+use crate::vault::slot::{KdfLimit, RawKeyHint, open_passphrase, open_raw};
+use crate::vault::{RootKey, Slot, SlotKind, SlotNote};
+use clap::Args;
+
+/// Arguments of `vault rekey`.
+///
+/// Every keyslot must be wrapped anew: a passphrase or key has to be given for each slot of that
+/// kind, age slots are wrapped for the recipients that the vault remembers, and a recovery code is
+/// replaced by a new one. A slot that can't be carried over must be dropped with --drop.
+#[derive(Args)]
+pub struct RekeyArgs {
+    /// Drop this keyslot; may be given more than once
+    #[arg(long, value_name = "SLOT")]
+    drop: Vec<String>,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+const DOING: &str = "rekey the vault";
+
+/// Makes a new root key and seals everything again.
+pub fn run(context: &Context, args: RekeyArgs) -> Done {
+    let (mut opened, given) = session::open_admin_with_given(context, &args.unlock, DOING)?;
+    let mut dropped = Vec::new();
+    for text in &args.drop {
+        dropped.push(find(&opened, text, DOING)?);
+    }
+    let plugins = session::plugins(context, &args.unlock)?;
+    let slots = opened.vault.slot_context().next_epoch().doing(DOING)?;
+    let mut wishes = Vec::new();
+    let mut stuck = Vec::new();
+    let mut recovery = None;
+    let mut meta = opened.vault.vault().vault_meta();
+    for slot in opened.vault.vault().header().slots() {
+        if dropped.contains(&slot.id) {
+            continue;
+        }
+        let note = meta.slot(&slot.id).cloned().unwrap_or_default();
+        match carry_over(&opened, &given, slot, &note, &plugins)? {
+            None => stuck.push(short_id(&slot.id)),
+            Some(Carried::As(wish)) => wishes.push((wish, note.label)),
+            Some(Carried::NewRecovery) => {
+                let (code, text) = new_slot::make_recovery_code()?;
+                recovery = Some(text);
+                wishes.push((Wish::Recovery(code), note.label));
+            }
+        }
+    }
+    if !stuck.is_empty() {
+        let why = format!(
+            "the secrets of these keyslots were not given: {}",
+            stuck.join(", ")
+        );
+        return Err(CliError::because(DOING, Code::SlotNoMatch, why)
+            .hint("give them (--passphrase-file, --key-file), or drop a slot with --drop SLOT"));
+    }
+    let root = RootKey::build(|bytes| random::fill(bytes));
+    meta.slots.clear();
+    let wishes = wishes.iter().map(|(wish, label)| (wish, label.as_str()));
+    let slots = new_slot::make_all(context, &slots, &root, wishes, &mut meta).doing(DOING)?;
+    opened
+        .vault
+        .rekey(&opened.root, &root, slots, Some(meta))
+        .doing(DOING)?;
+    let keys = opened.vault.vault().keys().to_secret();
+    let epoch = opened.vault.vault().header().epoch();
+    let fingerprint = opened.vault.vault().header().fingerprint();
+    drop(opened);
+    rearm(context, &keys)?;
+    report(context, epoch, &fingerprint, recovery.as_ref())
+}
+
+enum Carried {
+    As(Wish),
+    NewRecovery,
+}
+
+/// How a slot comes over to the new key; `None` if its secret was not given.
+fn carry_over(
+    opened: &Opened,
+    given: &Given,
+    slot: &Slot,
+    note: &SlotNote,
+    plugins: &[std::path::PathBuf],
+) -> Result<Option<Carried>, CliError> {
+    let header = opened.vault.vault().header();
+    match &slot.kind {
+        SlotKind::Passphrase { kdf, keyfile } => {
+            let Some(passphrase) = &given.passphrase else {
+                return Ok(None);
+            };
+            let key_file = given.key_file.clone().filter(|_| *keyfile);
+            if *keyfile && key_file.is_none() {
+                return Ok(None);
+            }
+            let limit = KdfLimit::raised_to(kdf.m_kib.div_ceil(1024));
+            let opens = open_passphrase(header, slot, passphrase, key_file.as_ref(), &limit);
+            let opens = opens.doing(DOING)?.is_some();
+            Ok(opens.then(|| {
+                let passphrase = passphrase.clone();
+                Carried::As(Wish::Passphrase {
+                    passphrase,
+                    key_file,
+                    cost: Cost::Same(*kdf),
+                })
+            }))
+        }
+        SlotKind::RawKey {
+            hint: RawKeyHint::RecoveryCode,
+        } => Ok(Some(Carried::NewRecovery)),
+        SlotKind::RawKey { .. } => {
+            for key in &given.raw_keys {
+                if open_raw(header, slot, key).doing(DOING)?.is_some() {
+                    return Ok(Some(Carried::As(Wish::Key(key.clone()))));
+                }
+            }
+            Ok(None)
+        }
+        SlotKind::Age if !note.recipients.is_empty() => {
+            let recipients = note.recipients.clone();
+            Ok(Some(Carried::As(Wish::Recipients {
+                recipients,
+                plugins: plugins.to_vec(),
+            })))
+        }
+        SlotKind::Age | SlotKind::Shamir | SlotKind::Unknown(_) => Ok(None),
+    }
+}
+
+/// Gives a daemon that runs the new sub-keys; its limits stay as they are.
+fn rearm(context: &Context, keys: &SecretValue) -> Result<(), CliError> {
+    let client: Option<Client> = session::daemon(context)?;
+    let Some(mut client) = client else {
+        return Ok(());
+    };
+    let doing = "give the daemon the new keys";
+    let answer = session::ask(&mut client, doing, Request::Status, Vec::new())?;
+    let Reply::Status(status) = answer.reply else {
+        return Err(session::unexpected(doing, &answer.reply));
+    };
+    let daemon = status.daemon;
+    let limits = Unlock {
+        ttl_ms: daemon
+            .as_ref()
+            .and_then(|daemon| daemon.ttl_remaining_ms)
+            .unwrap_or(0),
+        // Asking has just restarted the idle time, so what remains is the limit itself.
+        idle_ms: daemon
+            .as_ref()
+            .and_then(|daemon| daemon.idle_remaining_ms)
+            .unwrap_or(0),
+        strict: false,
+        allow_degraded: true,
+    };
+    client.unlock(&limits, keys).doing(doing)?;
+    Ok(())
+}
+
+fn report(
+    context: &Context,
+    epoch: u32,
+    fingerprint: &str,
+    recovery: Option<&SecretValue>,
+) -> Done {
+    if context.out.json {
+        use crate::secret::json::{self, Part};
+        let epoch = epoch.to_string();
+        let mut members = vec![
+            ("epoch", Part::Json(&epoch)),
+            ("fingerprint", Part::Text(fingerprint)),
+        ];
+        if let Some(text) = recovery {
+            members.push(("recoveryCode", Part::Secret("", text)));
+        }
+        context.out.secret(&json::object(&members), true)?;
+        return Ok(0);
+    }
+    context
+        .out
+        .say(&format!("The vault has a new key (epoch {epoch})."));
+    context.out.say(&format!("Fingerprint  {fingerprint}"));
+    if let Some(text) = recovery {
+        context.out.say("The old recovery code no longer opens it.");
+        new_slot::show_recovery_code(context, text);
+    }
+    context
+        .out
+        .say("Older copies of the file still open with the old key; destroy them.");
+    Ok(0)
+}

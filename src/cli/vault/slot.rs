@@ -1,0 +1,331 @@
+//! `reseal vault slot`.
+
+use super::status;
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::lazy::Lazy;
+use crate::cli::new_slot::{self, Cost, KdfChoice, Wish};
+use crate::cli::output::Tone;
+use crate::cli::session::{self, Opened, UnlockArgs};
+use crate::cli::table::{Table, cell};
+use crate::error::Code;
+use crate::runtime::service::{LockState, SlotStatus};
+use crate::secret::SecretValue;
+use crate::unlock::key_file;
+use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER;
+use std::path::PathBuf;
+
+/// Arguments of `vault slot`.
+#[derive(Args)]
+pub struct SlotArgs {
+    #[command(subcommand)]
+    command: SlotCommand,
+}
+
+#[derive(Subcommand)]
+enum SlotCommand {
+    /// List the ways to open the vault
+    #[command(visible_alias = "ls")]
+    List(Lazy<ListArgs>),
+    /// Add a way to open the vault
+    Add(Lazy<AddArgs>),
+    /// Remove a way to open the vault; never the last one
+    #[command(visible_alias = "rm")]
+    Remove(Lazy<RemoveArgs>),
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// Look at a vault on a network file system
+    #[arg(long)]
+    allow_network_fs: bool,
+}
+
+#[derive(Args)]
+struct AddArgs {
+    #[command(subcommand)]
+    command: AddCommand,
+}
+
+#[derive(Subcommand)]
+enum AddCommand {
+    /// A passphrase
+    Passphrase(Lazy<AddPassphraseArgs>),
+    /// One or more age recipients, any of which opens the slot
+    Recipient(Lazy<AddRecipientArgs>),
+    /// A 32-byte key in a file
+    Key(Lazy<AddKeyArgs>),
+    /// A recovery code, shown once
+    Recovery(Lazy<AddRecoveryArgs>),
+}
+
+#[derive(Args)]
+struct AddPassphraseArgs {
+    /// Read the new passphrase from a private file
+    #[arg(long, value_name = "FILE", conflicts_with = "new_passphrase_fd")]
+    new_passphrase_file: Option<PathBuf>,
+
+    /// Read the new passphrase from an inherited descriptor
+    #[arg(long, value_name = "N")]
+    new_passphrase_fd: Option<i32>,
+
+    /// Ask for the 32-byte key in this file besides the passphrase
+    #[arg(long, value_name = "FILE")]
+    with_key_file: Option<PathBuf>,
+
+    /// What a passphrase costs to try
+    #[arg(long, value_enum, default_value_t = KdfChoice::Calibrated)]
+    kdf: KdfChoice,
+
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args)]
+struct AddRecipientArgs {
+    /// age1..., ssh-ed25519 ..., or a plugin's recipient
+    #[arg(value_name = "RECIPIENT", required = true)]
+    recipients: Vec<String>,
+
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args)]
+struct AddKeyArgs {
+    /// The file with the key
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Make the file (0600) with a new random key
+    #[arg(long)]
+    generate: bool,
+
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args)]
+struct AddRecoveryArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args)]
+struct CommonArgs {
+    /// What to call the slot; sealed with the vault
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    label: String,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+#[derive(Args)]
+struct RemoveArgs {
+    /// The slot: its id or the start of it (see `vault slot list`)
+    #[arg(value_name = "SLOT")]
+    slot: String,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+/// Runs `vault slot`.
+pub fn run(context: &Context, args: SlotArgs) -> Done {
+    match args.command {
+        SlotCommand::List(args) => list(context, args.0.allow_network_fs),
+        SlotCommand::Add(args) => match args.0.command {
+            AddCommand::Passphrase(args) => add_passphrase(context, &args.0),
+            AddCommand::Recipient(args) => add_recipient(context, args.0),
+            AddCommand::Key(args) => add_key(context, &args.0),
+            AddCommand::Recovery(args) => add_recovery(context, &args.0),
+        },
+        SlotCommand::Remove(args) => remove(context, &args.0),
+    }
+}
+
+fn list(context: &Context, allow_network_fs: bool) -> Done {
+    let status = status::read(context, allow_network_fs)?;
+    let locked = status.state == LockState::Locked;
+    let slots = status.vault.map(|vault| vault.slots).unwrap_or_default();
+    if context.out.json {
+        context.out.document(&slots)?;
+        return Ok(0);
+    }
+    let mut table = Table::new(vec!["SLOT", "OPENED BY", "COST", "LABEL"], 3);
+    for SlotStatus {
+        id,
+        kind,
+        label,
+        kdf,
+    } in slots
+    {
+        let label = match label {
+            Some(label) => cell(label, Tone::Plain),
+            None if locked => cell("(sealed)", Tone::Faint),
+            None => cell("", Tone::Plain),
+        };
+        table.row(vec![
+            id.into(),
+            kind.into(),
+            kdf.unwrap_or_default().into(),
+            label,
+        ]);
+    }
+    table.print(&context.out)?;
+    Ok(0)
+}
+
+const ADDING: &str = "add the keyslot";
+
+fn add_passphrase(context: &Context, args: &AddPassphraseArgs) -> Done {
+    let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
+    let key_file = match &args.with_key_file {
+        Some(path) => Some(key_file::read_key(path).doing("read the key file")?),
+        None => None,
+    };
+    let (file, fd) = (args.new_passphrase_file.as_deref(), args.new_passphrase_fd);
+    let passphrase = new_slot::read_new_passphrase(context, file, fd)?;
+    let wish = Wish::Passphrase {
+        passphrase,
+        key_file,
+        cost: Cost::Chosen(args.kdf),
+    };
+    add(context, &mut opened, &wish, &args.common.label, None)
+}
+
+fn add_recipient(context: &Context, args: AddRecipientArgs) -> Done {
+    new_slot::parse_recipients(&args.recipients).doing("read the recipients")?;
+    let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
+    let plugins = session::plugins(context, &args.common.unlock)?;
+    let wish = Wish::Recipients {
+        recipients: args.recipients,
+        plugins,
+    };
+    add(context, &mut opened, &wish, &args.common.label, None)
+}
+
+fn add_key(context: &Context, args: &AddKeyArgs) -> Done {
+    let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
+    let key = if args.generate {
+        new_slot::generate_key_file(&args.file)?
+    } else {
+        key_file::read_key(&args.file).doing("read the key file")?
+    };
+    add(
+        context,
+        &mut opened,
+        &Wish::Key(key),
+        &args.common.label,
+        None,
+    )
+}
+
+fn add_recovery(context: &Context, args: &AddRecoveryArgs) -> Done {
+    let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
+    let (code, text) = new_slot::make_recovery_code()?;
+    add(
+        context,
+        &mut opened,
+        &Wish::Recovery(code),
+        &args.common.label,
+        Some(&text),
+    )
+}
+
+fn add(
+    context: &Context,
+    opened: &mut Opened,
+    wish: &Wish,
+    label: &str,
+    recovery: Option<&SecretValue>,
+) -> Done {
+    let slots = opened.vault.slot_context();
+    let (new, note) = wish
+        .prepare(context, &slots, &opened.root, label)
+        .doing(ADDING)?;
+    let id = opened
+        .vault
+        .add_slot(&opened.root, &new, note)
+        .doing(ADDING)?;
+    let id = short_id(&id);
+    if context.out.json {
+        context.out.secret(&added_json(&id, recovery), true)?;
+        return Ok(0);
+    }
+    context.out.say(&format!("Added keyslot {id}."));
+    if let Some(text) = recovery {
+        new_slot::show_recovery_code(context, text);
+    }
+    Ok(0)
+}
+
+fn added_json(id: &str, recovery: Option<&SecretValue>) -> SecretValue {
+    use crate::secret::json::{self, Part};
+    let mut members = vec![("id", Part::Text(id))];
+    if let Some(text) = recovery {
+        members.push(("recoveryCode", Part::Secret("", text)));
+    }
+    json::object(&members)
+}
+
+fn remove(context: &Context, args: &RemoveArgs) -> Done {
+    let doing = "remove the keyslot";
+    let mut opened = session::open_admin(context, &args.unlock, doing)?;
+    let id = find(&opened, &args.slot, doing)?;
+    let question = format!("Remove keyslot {}?", short_id(&id));
+    if !args.yes && !context.confirm(doing, &question, "--yes")? {
+        context.out.say("Nothing was removed.");
+        return Ok(0);
+    }
+    opened.vault.remove_slot(&opened.root, &id).doing(doing)?;
+    if context.out.json {
+        context
+            .out
+            .document(&serde_json::json!({"id": short_id(&id), "removed": true}))?;
+    } else {
+        context
+            .out
+            .say(&format!("Removed keyslot {}.", short_id(&id)));
+        context.out.say(
+            "Older copies of the file still open with it. If its secret is known to others, run \
+             `reseal vault rekey` too.",
+        );
+    }
+    Ok(0)
+}
+
+/// The slot whose id starts with `text`; it must be one.
+pub fn find(opened: &Opened, text: &str, doing: &str) -> Result<[u8; 16], CliError> {
+    let wanted = text.to_ascii_lowercase();
+    let slots = opened.vault.vault().header().slots();
+    let found: Vec<[u8; 16]> = slots
+        .iter()
+        .map(|slot| slot.id)
+        .filter(|id| HEXLOWER.encode(id).starts_with(&wanted))
+        .collect();
+    match found.as_slice() {
+        [id] if !wanted.is_empty() => Ok(*id),
+        [] => Err(CliError::because(
+            doing,
+            Code::SlotAbsent,
+            format!("there is no keyslot {text}"),
+        )
+        .hint("`reseal vault slot list` shows them")),
+        _ => {
+            let why = format!("more than one keyslot starts with {text:?}");
+            Err(CliError::because(doing, Code::InputInvalid, why))
+        }
+    }
+}
+
+/// The part of a slot's id that commands show and take.
+pub fn short_id(id: &[u8; 16]) -> String {
+    HEXLOWER.encode(&id[..4])
+}
