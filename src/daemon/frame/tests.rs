@@ -341,6 +341,18 @@ fn frame_bytes() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn numbers_in_metadata_stay_what_they_are(number in proptest::num::f64::NORMAL) {
+        let json = format!(
+            "{{\"v\":1,\"request\":{{\"op\":\"put\",\"name\":\"a\",\"kind\":\"static\",\
+             \"meta\":{{\"x\":{number:e}}},\"expect\":\"any\"}},\"secrets\":[0]}}"
+        );
+        let Ask::Request(Request::Put { meta, .. }) = envelope(&json, 0).unwrap().body else {
+            panic!("not a put");
+        };
+        prop_assert_eq!(meta.other["x"].as_f64(), Some(number));
+    }
+
+    #[test]
     fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         exercise(&bytes);
     }
