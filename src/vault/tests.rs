@@ -18,13 +18,16 @@ use std::collections::BTreeMap;
 
 /// Randomness that a test can repeat: SHA-256 of a seed and a counter.
 pub(super) struct Seeded {
-    seed: &'static str,
+    seed: String,
     blocks: u64,
 }
 
 impl Seeded {
-    fn new(seed: &'static str) -> Self {
-        Self { seed, blocks: 0 }
+    fn new(seed: impl Into<String>) -> Self {
+        Self {
+            seed: seed.into(),
+            blocks: 0,
+        }
     }
 
     fn bytes<const N: usize>(&mut self) -> [u8; N] {

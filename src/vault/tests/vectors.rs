@@ -5,6 +5,7 @@
 
 mod good;
 mod hostile;
+mod hostile_frames;
 mod raw;
 
 use super::*;

@@ -11,6 +11,7 @@ pub(super) fn collect(all: &mut Collection) {
     other_slots(all);
     tails(all);
     histories(all);
+    intents(all);
     by_hand(all);
 }
 
@@ -233,7 +234,9 @@ fn histories(all: &mut Collection) {
         world.bytes.clone(),
         &world.vault,
     );
+}
 
+fn intents(all: &mut Collection) {
     let intent = |record: &str, attempt: u8| Change::Intent {
         name: name(record),
         attempt: [attempt; 16],
