@@ -47,11 +47,12 @@ pub(super) struct Remembered {
     accepted: Option<Failure>,
 }
 
-/// Checks a header that was unlocked against the anchor and the fingerprint that is expected.
+/// Checks a header that was unlocked against the anchor's bytes, read before the file was opened,
+/// and the fingerprint that is expected.
 pub(super) fn remembered(
     header: &Header,
     keys: &SubKeys,
-    anchors: &Anchors,
+    bytes: Option<&[u8]>,
     options: &OpenOptions,
 ) -> Result<Remembered, Failure> {
     header.verify_with(keys)?;
@@ -66,8 +67,7 @@ pub(super) fn remembered(
             return Err(Failure::new(Code::VaultUntrusted, text));
         }
     };
-    let bytes = anchors.read(&header.vault_id())?;
-    let anchor = bytes.as_deref().and_then(|bytes| Anchor::parse(bytes).ok());
+    let anchor = bytes.and_then(|bytes| Anchor::parse(bytes).ok());
     let mut damaged = bytes.is_some() && anchor.is_none();
     let pinned = anchor::pin(
         header,
@@ -150,20 +150,25 @@ impl OpenVault {
         Ok(())
     }
 
+    /// The anchor on the disk; `None` if there is none, or only a damaged one. To be read before
+    /// the file that it is compared with is opened: commits of others make both go on.
+    pub(super) fn anchor(&self) -> Result<Option<Anchor>, Failure> {
+        let bytes = self.anchors.read(&self.floor.vault_id)?;
+        Ok(bytes.as_deref().and_then(|bytes| Anchor::parse(bytes).ok()))
+    }
+
     /// Checks a vault that was read anew against what this handle and this machine remember.
-    pub(super) fn check_history(&self, vault: &Vault) -> Result<(), Failure> {
+    pub(super) fn check_history(
+        &self,
+        vault: &Vault,
+        anchor: Option<&Anchor>,
+    ) -> Result<(), Failure> {
         if self.read_only.is_some() {
             return Ok(());
         }
         anchor::check(vault, &self.floor)?;
-        self.check_anchor(vault)
-    }
-
-    /// Checks a vault against the anchor on the disk. One that is damaged says nothing.
-    pub(super) fn check_anchor(&self, vault: &Vault) -> Result<(), Failure> {
-        let bytes = self.anchors.read(&vault.header().vault_id())?;
-        if let Some(Ok(anchor)) = bytes.as_deref().map(Anchor::parse) {
-            anchor::check(vault, &anchor)?;
+        if let Some(anchor) = anchor {
+            anchor::check(vault, anchor)?;
         }
         Ok(())
     }
@@ -188,8 +193,10 @@ impl OpenVault {
             return;
         }
         match self.file.lock_within(Duration::ZERO) {
+            // An anchor never goes back: who committed meanwhile has remembered a newer state,
+            Ok(_writer) if !matches!(self.file.changed(&self.seen), Ok(None)) => {}
             Ok(_writer) => self.remember(),
-            // Whoever writes now remembers a newer state in a moment.
+            // and whoever commits now does so in a moment.
             Err(StoreError::Busy { .. }) => {}
             // A vault that this process can't write, so no other of ours is likely to either.
             Err(_) => self.remember(),

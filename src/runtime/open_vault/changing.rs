@@ -78,7 +78,7 @@ impl OpenVault {
         self.catch_up()?;
         if self.seen.len > self.vault.valid_end() {
             // A tail on a file that was rolled back is evidence, not rubbish.
-            self.check_anchor(&self.vault)?;
+            self.check_history(&self.vault, self.anchor()?.as_ref())?;
             let cut = writer.truncate_tail(&self.seen, self.vault.valid_end());
             self.doubtful = cut.is_err();
             self.seen = cut?;

@@ -95,14 +95,17 @@ impl OpenVault {
         anchors: Anchors,
         options: &OpenOptions,
     ) -> Result<Self, Failure> {
-        // Between reading the header and here lies an unlock, which may take seconds.
+        // The anchor first: what others commit from here on is in the file that is opened next, but
+        // an anchor that is read after it could be ahead of it. Between reading the header and
+        // here lies an unlock, which may take seconds, so the file is looked at anew.
+        let anchor = anchors.read(&header.vault_id())?;
         let file = file.open_again()?;
         let now = Header::parse(&file.read_header()?)?;
         if (now.vault_id(), now.key_commit()) != (header.vault_id(), header.key_commit()) {
             let text = "another process gave the vault a new key while it was being unlocked";
             return Err(Failure::new(Code::VaultConflict, text));
         }
-        let remembered = anchoring::remembered(&now, &keys, &anchors, options)?;
+        let remembered = anchoring::remembered(&now, &keys, anchor.as_deref(), options)?;
         let vault = read_whole(&file, now, &keys)?;
         Self::start(file, vault, anchors, remembered, options)
     }
@@ -257,6 +260,7 @@ impl OpenVault {
     /// Reads the file at the path anew, whole. On an error this handle stays as it was.
     fn reload(&mut self) -> Result<bool, Failure> {
         let keys = self.vault.keys();
+        let anchor = self.anchor()?;
         let file = self.file.open_again()?;
         let header = Header::parse(&file.read_header()?)?;
         if header.vault_id() != keys.vault_id() {
@@ -268,7 +272,7 @@ impl OpenVault {
             return Err(Failure::new(Code::VaultSealed, text));
         }
         let vault = read_whole(&file, header, keys)?;
-        self.check_history(&vault)?;
+        self.check_history(&vault, anchor.as_ref())?;
         let before = self.vault.head();
         self.seen = file.seen();
         self.file = file;

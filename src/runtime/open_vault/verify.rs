@@ -13,6 +13,7 @@ impl OpenVault {
     /// `vault.corrupt` naming the record whose value fails, or what is wrong with the frames;
     /// `vault.rollback`, `vault.fork` by what this machine remembers; `file.io`.
     pub fn verify_all(&self) -> Result<Verified, Failure> {
+        let anchor = self.anchor()?;
         let file = self.file.open_again()?;
         let header = Header::parse(&file.read_header()?)?;
         let mut replay = Replay::new(header, self.vault.keys().clone())?;
@@ -26,7 +27,7 @@ impl OpenVault {
         }
         drop(frames);
         let vault = replay.finish()?;
-        self.check_history(&vault)?;
+        self.check_history(&vault, anchor.as_ref())?;
         let values = vault.values();
         let mut blob = Vec::new();
         for at in &values {

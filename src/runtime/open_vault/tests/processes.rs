@@ -6,6 +6,7 @@ use super::writers::count_up;
 use super::*;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
@@ -127,7 +128,8 @@ fn killed_writers_lose_nothing_that_they_acknowledged() {
                 for life in 0..LIVES {
                     let mut worker = start(world, &format!("{seat}.{life}"), 1000, "only");
                     let said = acknowledged(&mut worker, 1 + (seat + 3 * life) % 7, true);
-                    worker.wait().unwrap();
+                    let end = worker.wait().unwrap();
+                    assert_eq!(end.signal(), Some(9), "a worker ended by itself: {end}");
                     all.lock().unwrap().extend(said);
                 }
             });

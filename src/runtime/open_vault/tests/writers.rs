@@ -80,3 +80,39 @@ fn a_busy_vault_names_the_process_that_keeps_it() {
     assert!(!other.catch_up().unwrap());
     world.open();
 }
+
+/// What others commit while a vault is being opened or read again makes the anchor go on; the file
+/// that is read must not be older than the anchor that it is compared with.
+#[test]
+fn opening_and_verifying_amid_commits_is_no_rollback() {
+    let (world, mut open) = World::new();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (world, stop) = (&world, &stop);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(move || {
+                    for _ in 0..60 {
+                        let mut reader = world.open();
+                        reader.verify_all().unwrap();
+                        reader.catch_up().unwrap();
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(move || {
+            for round in 0u32.. {
+                open.commit(put("key", &round.to_le_bytes())).unwrap();
+                if round % 5 == 4 {
+                    open.compact(false).unwrap();
+                }
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let outcomes: Vec<_> = readers.into_iter().map(|reader| reader.join()).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(outcomes.iter().all(Result::is_ok));
+    });
+}
