@@ -34,8 +34,8 @@ pub(super) fn run(image: Image, patterns: &Patterns) -> io::Result<u8> {
     for ours in [&stdout, &stderr] {
         rustix::io::ioctl_fionbio(ours, true)?;
     }
-    // Before the start: no signal is lost in between, and the threads below inherit the block.
-    let signals = Forwarded::hold()?;
+    // Before the start: no signal is lost in between.
+    let signals = Forwarded::catch()?;
     let stdio = [
         Stdio::inherit(),
         Stdio::from(stdout_theirs),

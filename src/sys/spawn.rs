@@ -328,4 +328,61 @@ mod tests {
         };
         assert!(start(image, setup).unwrap().wait().unwrap().success());
     }
+
+    /// Copied by another process: a descriptor open for writing in this one could reach a child of
+    /// another test, and the kernel refuses to run a file that is open for writing.
+    fn copy(from: &str, to: &Path) {
+        let copied = Command::new("/bin/cp").arg(from).arg(to).status().unwrap();
+        assert!(copied.success());
+    }
+
+    fn run_opened(path: &Path, swap: &dyn Fn()) -> io::Result<bool> {
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).unwrap();
+        let program = Program::opened(path, file)?;
+        swap();
+        let image = Image::new(program, &["p".into()], Environment::new(&[]).unwrap())?;
+        let stdio = [Stdio::null(), Stdio::null(), Stdio::null()];
+        let mut child = start(
+            image,
+            Setup {
+                folder: None,
+                stdio,
+                session: false,
+            },
+        )?;
+        Ok(child.wait()?.success())
+    }
+
+    #[test]
+    fn the_opened_file_runs_whatever_its_name_means_by_then() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, other) = (place.path().join("p"), place.path().join("q"));
+        copy("/bin/true", &path);
+        copy("/bin/false", &other);
+        let swap = || std::fs::rename(&other, &path).unwrap();
+        assert!(run_opened(&path, &swap).unwrap());
+        assert!(!run_opened(&path, &|| ()).unwrap());
+    }
+
+    #[test]
+    fn a_script_runs_only_while_its_name_means_the_opened_file() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, other) = (place.path().join("p"), place.path().join("q"));
+        let write = |path: &Path, code: &str| {
+            let script = format!("printf '#!/bin/sh\nexit {code}\n' > \"$0\"; chmod 700 \"$0\"");
+            let written = Command::new("/bin/sh")
+                .arg("-c")
+                .arg(script)
+                .arg(path)
+                .status();
+            assert!(written.unwrap().success());
+        };
+        write(&path, "0");
+        write(&other, "1");
+        assert!(run_opened(&path, &|| ()).unwrap());
+        let swap = || std::fs::rename(&other, &path).unwrap();
+        let refused = run_opened(&path, &swap).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ESTALE));
+    }
 }

@@ -54,7 +54,7 @@ pub fn resolve(
             max,
             insecure: provider.allow_insecure_path,
         };
-        read_in_time(request, provider.timeout).map_err(|stop| match stop {
+        in_time(&STUCK, provider.timeout, move || read(&request)).map_err(|stop| match stop {
             Stop::Problem(problem) => refused(problem),
             Stop::TooLarge => FileError::TooLarge {
                 alias: alias_owned(),
@@ -163,10 +163,14 @@ enum Stop {
 
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
-/// Opens and reads in a thread of its own: no option of `open` or `read` limits the time that a
-/// mount may take. A thread that is late ends by itself when the system lets it go.
-fn read_in_time(request: Request, timeout: Duration) -> Result<SecretValue, Stop> {
-    if STUCK.load(Ordering::Acquire) >= MAX_STUCK_READERS {
+/// Runs `read` in a thread of its own: no option of `open` or `read` limits the time that a mount
+/// may take. A thread that is late ends by itself when the system lets it go; `stuck` counts them.
+fn in_time(
+    stuck: &'static AtomicUsize,
+    timeout: Duration,
+    read: impl FnOnce() -> Result<SecretValue, Stop> + Send + 'static,
+) -> Result<SecretValue, Stop> {
+    if stuck.load(Ordering::Acquire) >= MAX_STUCK_READERS {
         return Err(Stop::TooManyStuck);
     }
     let (sender, receiver) = sync_channel(1);
@@ -175,9 +179,9 @@ fn read_in_time(request: Request, timeout: Duration) -> Result<SecretValue, Stop
     let reader_settled = Arc::clone(&settled);
     let reader = move || {
         // Nobody may be there to take the content any more: then it is wiped here.
-        drop(sender.send(read(&request)));
+        drop(sender.send(read()));
         if reader_settled.swap(true, Ordering::AcqRel) {
-            STUCK.fetch_sub(1, Ordering::AcqRel);
+            stuck.fetch_sub(1, Ordering::AcqRel);
         }
     };
     std::thread::Builder::new()
@@ -187,9 +191,9 @@ fn read_in_time(request: Request, timeout: Duration) -> Result<SecretValue, Stop
     if let Ok(outcome) = receiver.recv_timeout(timeout) {
         return outcome;
     }
-    STUCK.fetch_add(1, Ordering::AcqRel);
+    stuck.fetch_add(1, Ordering::AcqRel);
     if settled.swap(true, Ordering::AcqRel) {
-        STUCK.fetch_sub(1, Ordering::AcqRel);
+        stuck.fetch_sub(1, Ordering::AcqRel);
     }
     receiver.try_recv().unwrap_or(Err(Stop::Timeout))
 }
