@@ -1,6 +1,8 @@
 //! Exec providers as processes: what they are given, and that none of them can hold or hurt us,
 //! whatever it does.
 
+#![allow(clippy::unwrap_used)] // A test that can not go on panics.
+
 use reseal::config::{ExecProvider, LiteralEnv, ProviderConfig};
 use reseal::error::{Code, Coded};
 use reseal::reference::{SecretRef, Source};
