@@ -1,5 +1,5 @@
-//! Whole processes: from `fork` to the exit code, as a program that calls `reseal` in a loop sees it.
-//! Each is measured in turn with what it is compared with. Called by `benches/compare.sh`.
+//! Whole processes: from `fork` to the exit code, as a program that calls `reseal` in a loop sees
+//! it. Each is measured in turn with what it is compared with. Called by `benches/compare.sh`.
 
 mod harness;
 

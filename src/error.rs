@@ -82,74 +82,103 @@ codes! {
     Usage = "usage", Invalid, "The command line is not understood.";
     InputInvalid = "input.invalid", Invalid, "A value given to the command is not acceptable.";
     InputTooLarge = "input.too_large", Invalid, "A value given to the command is over its limit.";
-    NameInvalid = "name.invalid", Invalid, "A record name, profile id, agent id or alias has a form that is not allowed.";
-    NoInput = "input.none", Sealed, "Something must be asked, but there is no terminal or `--no-input` was given.";
+    NameInvalid = "name.invalid", Invalid,
+        "A record name, profile id, agent id or alias has a form that is not allowed.";
+    NoInput = "input.none", Sealed,
+        "Something must be asked, but there is no terminal or `--no-input` was given.";
 
     VaultAbsent = "vault.absent", Absent, "There is no vault file at the path.";
     VaultExists = "vault.exists", Stale, "A vault file already stands at the path.";
     VaultSealed = "vault.sealed", Sealed, "The vault is locked and nothing was given to unlock it.";
     VaultCorrupt = "vault.corrupt", Corrupt, "The vault file fails its checks.";
-    VaultNewer = "vault.newer", Corrupt, "The vault file was written by a newer version of the format.";
+    VaultNewer = "vault.newer", Corrupt,
+        "The vault file was written by a newer version of the format.";
     VaultLimit = "vault.limit", Invalid, "A change would take the vault over one of its limits.";
-    VaultRollback = "vault.rollback", Corrupt, "The vault file is older than the newest state that this machine has seen.";
-    VaultFork = "vault.fork", Corrupt, "The vault file and this machine's anchor went different ways.";
-    VaultUntrusted = "vault.untrusted", Denied, "A vault opened by a public-key slot is not the one that this machine trusts.";
+    VaultRollback = "vault.rollback", Corrupt,
+        "The vault file is older than the newest state that this machine has seen.";
+    VaultFork = "vault.fork", Corrupt,
+        "The vault file and this machine's anchor went different ways.";
+    VaultUntrusted = "vault.untrusted", Denied,
+        "A vault opened by a public-key slot is not the one that this machine trusts.";
     VaultConflict = "vault.conflict", Stale, "Someone else changed the record or the vault first.";
     VaultBusy = "vault.busy", Unavailable, "Another process holds the writer lock for too long.";
-    VaultPoisoned = "vault.poisoned", Unavailable, "A write to the vault failed earlier; this handle no longer writes.";
+    VaultPoisoned = "vault.poisoned", Unavailable,
+        "A write to the vault failed earlier; this handle no longer writes.";
     VaultNetworkFs = "vault.network_fs", Denied, "The vault lies on a network file system.";
     RecordAbsent = "record.absent", Absent, "There is no record of that name.";
-    RecordVersionAbsent = "record.version_absent", Absent, "The record has no such version in the file any more.";
+    RecordVersionAbsent = "record.version_absent", Absent,
+        "The record has no such version in the file any more.";
     RecordExists = "record.exists", Stale, "A record of that name already exists.";
 
-    SlotWrongPassphrase = "slot.wrong_passphrase", Denied, "No passphrase slot opens with the passphrase.";
+    SlotWrongPassphrase = "slot.wrong_passphrase", Denied,
+        "No passphrase slot opens with the passphrase.";
     SlotNoMatch = "slot.no_match", Denied, "No keyslot opens with what was given.";
-    SlotKdfLimit = "slot.kdf_limit", Denied, "A keyslot asks for more memory or time than is allowed.";
+    SlotKdfLimit = "slot.kdf_limit", Denied,
+        "A keyslot asks for more memory or time than is allowed.";
     SlotLast = "slot.last", Denied, "The last usable keyslot can't be removed.";
     SlotAbsent = "slot.absent", Absent, "There is no such keyslot.";
     SlotLimit = "slot.limit", Invalid, "The vault has no room for another keyslot of this kind.";
     SlotIdentity = "slot.identity", Invalid, "An age identity or recipient is not understood.";
-    SlotPlugin = "slot.plugin", Denied, "An age plugin is not on the allow-list, unsafe, or failed.";
+    SlotPlugin = "slot.plugin", Denied,
+        "An age plugin is not on the allow-list, unsafe, or failed.";
 
     RefInvalid = "ref.invalid", Invalid, "A SecretRef has a form that is not allowed.";
     RefAbsent = "ref.absent", Absent, "A SecretRef points at something that does not exist.";
     RefDenied = "ref.denied", Denied, "A SecretRef points at something that is not allowed.";
     RefEmpty = "ref.empty", Absent, "A SecretRef resolves to an empty value.";
-    RefProviderAbsent = "ref.provider_absent", Invalid, "A SecretRef names a source provider that is not configured.";
-    RefProviderMismatch = "ref.provider_mismatch", Invalid, "A SecretRef's source differs from its provider's.";
+    RefProviderAbsent = "ref.provider_absent", Invalid,
+        "A SecretRef names a source provider that is not configured.";
+    RefProviderMismatch = "ref.provider_mismatch", Invalid,
+        "A SecretRef's source differs from its provider's.";
     RefLimit = "ref.limit", Invalid, "More refs, or a larger batch, than a source takes.";
-    SourceUnavailable = "source.unavailable", Unavailable, "A source can't be reached or did not answer in time.";
-    SourceUnsafe = "source.unsafe", Denied, "A file or command of a source fails its permission checks.";
-    SourceInvalid = "source.invalid", Unavailable, "A source answered with something that its protocol does not allow.";
+    SourceUnavailable = "source.unavailable", Unavailable,
+        "A source can't be reached or did not answer in time.";
+    SourceUnsafe = "source.unsafe", Denied,
+        "A file or command of a source fails its permission checks.";
+    SourceInvalid = "source.invalid", Unavailable,
+        "A source answered with something that its protocol does not allow.";
     SourceTooLarge = "source.too_large", Invalid, "A source holds or sends more than its limit.";
 
-    ConfigInvalid = "config.invalid", Invalid, "The config file is not valid; the message names the place.";
+    ConfigInvalid = "config.invalid", Invalid,
+        "The config file is not valid; the message names the place.";
     ConfigAbsent = "config.absent", Absent, "There is no config file at the path.";
     ConfigPathAbsent = "config.path_absent", Absent, "The config has nothing at that path.";
-    ConfigConflict = "config.conflict", Stale, "The file changed while it was being edited; nothing was written.";
-    ConfigPlaintext = "config.plaintext", Denied, "A plaintext value stands where a SecretRef belongs.";
-    ProfilesInvalid = "profiles.invalid", Corrupt, "An auth-profiles.json or auth-state.json file can't be read; nothing was overwritten.";
+    ConfigConflict = "config.conflict", Stale,
+        "The file changed while it was being edited; nothing was written.";
+    ConfigPlaintext = "config.plaintext", Denied,
+        "A plaintext value stands where a SecretRef belongs.";
+    ProfilesInvalid = "profiles.invalid", Corrupt,
+        "An auth-profiles.json or auth-state.json file can't be read; nothing was overwritten.";
     ProfileAbsent = "profile.absent", Absent, "There is no such auth profile.";
-    ProfileIneligible = "profile.ineligible", Absent, "No auth profile of the provider can be used now.";
-    ProfileNotUsable = "profile.not_usable_yet", Unavailable, "The auth profile is of a type that this version can't use yet.";
+    ProfileIneligible = "profile.ineligible", Absent,
+        "No auth profile of the provider can be used now.";
+    ProfileNotUsable = "profile.not_usable_yet", Unavailable,
+        "The auth profile is of a type that this version can't use yet.";
     AgentAbsent = "agent.absent", Absent, "There is no such agent.";
     AgentExists = "agent.exists", Stale, "An agent of that id already exists.";
 
-    ActivationFailed = "activation.failed", Unavailable, "A required SecretRef could not be resolved.";
+    ActivationFailed = "activation.failed", Unavailable,
+        "A required SecretRef could not be resolved.";
 
-    DaemonUnavailable = "daemon.unavailable", Unavailable, "The daemon can't be reached or did not answer in time.";
+    DaemonUnavailable = "daemon.unavailable", Unavailable,
+        "The daemon can't be reached or did not answer in time.";
     DaemonBusy = "daemon.busy", Unavailable, "The daemon has no room for another connection.";
-    DaemonProtocol = "daemon.protocol", Unavailable, "The daemon or its client sent something that the protocol does not allow.";
-    DaemonVersion = "daemon.version", Unavailable, "The daemon speaks another version of the protocol.";
+    DaemonProtocol = "daemon.protocol", Unavailable,
+        "The daemon or its client sent something that the protocol does not allow.";
+    DaemonVersion = "daemon.version", Unavailable,
+        "The daemon speaks another version of the protocol.";
     DaemonRunning = "daemon.running", Stale, "A daemon already serves the state folder.";
-    DaemonPeer = "daemon.peer", Denied, "The process at the other end of the socket is not the expected user.";
+    DaemonPeer = "daemon.peer", Denied,
+        "The process at the other end of the socket is not the expected user.";
     DaemonUnsafe = "daemon.unsafe", Denied, "The socket's folder is not private.";
 
-    FilePermission = "file.permission", Denied, "A file or folder is not readable, not writable, or not private.";
+    FilePermission = "file.permission", Denied,
+        "A file or folder is not readable, not writable, or not private.";
     FileIo = "file.io", Unavailable, "The operating system refused a file operation.";
     FileTooLarge = "file.too_large", Invalid, "A file is over its size limit.";
     ExecFailed = "exec.failed", Unavailable, "The program could not be started.";
-    TemplateInvalid = "template.invalid", Invalid, "A template or env file is not understood; the message names the line.";
+    TemplateInvalid = "template.invalid", Invalid,
+        "A template or env file is not understood; the message names the line.";
     Bug = "bug", Bug, "A defect of this program.";
 }
 

@@ -3,7 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `service` | what can be asked: requests, replies, values beside them |
-//! | `local` | [`Runtime`]: answers requests from the opened vault; [`local::Local`] for one command |
+//! | `local` | [`Runtime`]: answers requests; [`local::Local`] does for one command |
 //! | `open_vault` | the vault file, the opened vault and the anchor, held together |
 //! | `ground` | what is read from config and profiles: every ref, active or not |
 //! | `resolve` | refs to values, grouped and in parallel |

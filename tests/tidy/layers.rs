@@ -73,6 +73,21 @@ const EXPOSE: &[(&str, &str)] = &[
         "the root key and the secret that wraps it",
     ),
     ("src/vault/value.rs", "the payload that is sealed"),
+    (
+        "src/unlock/age/identity.rs",
+        "the lines of an identity file",
+    ),
+    (
+        "src/unlock/age/mod.rs",
+        "what age encrypts, and its passphrases",
+    ),
+    (
+        "src/unlock/age/plugin.rs",
+        "identities and answers, to a plugin's pipe",
+    ),
+    ("src/unlock/age/stanza.rs", "messages of a plugin"),
+    ("src/unlock/key_file.rs", "hexadecimal to bytes; is it text"),
+    ("src/unlock/mod.rs", "is a passphrase ASCII"),
 ];
 
 /// What code below the purity wall may not name: the outside world in all its forms.
