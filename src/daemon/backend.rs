@@ -29,8 +29,11 @@ impl Backend for Runtime {
         Runtime::lock(self);
     }
 
-    fn reload(&self, _cause: Cause) -> Result<SnapshotState, Failure> {
-        Runtime::reload(self).map(|report| report.snapshot.state)
+    fn reload(&self, cause: Cause) -> Result<SnapshotState, Failure> {
+        match cause {
+            Cause::Signal => Runtime::reload(self).map(|report| report.snapshot.state),
+            Cause::Changed => self.refresh(),
+        }
     }
 
     fn watched(&self) -> Vec<PathBuf> {

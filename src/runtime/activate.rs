@@ -13,7 +13,7 @@ use crate::reference::{SecretRef, Source};
 use crate::snapshot::{Event, Machine, RefFailure, Resolution, Snapshot, State, Wanted};
 use crate::sys::clock;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, TryLockError};
 
 /// What a failed required ref means for a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,39 +103,69 @@ impl Runtime {
         }
     }
 
+    /// After a file changed: a full activation if config or profiles say something else now, or
+    /// the last one failed; only the vault's own values if nothing but the vault went on. Files
+    /// and commands are not asked again for a change that can't concern them.
+    ///
+    /// # Errors
+    /// As [`Runtime::activate`].
+    pub fn refresh(&self) -> Result<SnapshotState, Failure> {
+        let known = self.ground().ok();
+        let active = held(&self.activation).state() == State::Active;
+        if active
+            && let Some(known) = known
+            && let Ok(fresh) = self.fresh_ground()
+            && fresh.says_the_same(&known)
+        {
+            let _turn = held(&self.building);
+            let generation = self.generation()?;
+            let names = |reference: &SecretRef| reference.source() == Source::Vault;
+            self.take_anew(generation, names);
+            return Ok(self.snapshot_status().state);
+        }
+        self.reload().map(|report| report.snapshot.state)
+    }
+
     /// After a commit: the values of the records that changed, taken anew; everything else stands.
-    /// A snapshot that does not name them is only as old as it was.
+    /// A snapshot that does not name them is only as old as it was. A build that is under way is
+    /// not waited for: `vault` refs are read from the vault itself, and [`Runtime::refresh`]
+    /// follows every commit.
     pub(super) fn publish_records(&self, touched: &[&RecordName]) {
-        let _turn = held(&self.building);
-        let Some(old) = held(&self.activation).snapshot().cloned() else {
-            return;
+        let _turn = match self.building.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
         };
         let names = |reference: &SecretRef| {
             reference.source() == Source::Vault
                 && touched.iter().any(|name| name.as_str() == reference.id())
         };
+        if let Ok(generation) = self.generation() {
+            self.take_anew(generation, names);
+        }
+    }
+
+    /// Publishes a snapshot of this generation in which the chosen refs are resolved anew and all
+    /// others stand as they were. Nothing happens if there is none to go on from, or no such ref.
+    fn take_anew(&self, generation: u64, chosen: impl Fn(&SecretRef) -> bool) {
+        let old = held(&self.activation).snapshot().cloned();
+        let Some(old) = old.filter(|old| old.generation() != generation) else {
+            return;
+        };
         let Ok(ground) = self.ground() else {
             return;
         };
         let wanted = ground.wanted();
-        let changed: Vec<SecretRef> = wanted
-            .iter()
-            .map(|want| &want.reference)
-            .filter(|r| names(r))
-            .cloned()
-            .collect();
-        if changed.is_empty() {
+        let refs = wanted.iter().map(|want| &want.reference);
+        let refs: Vec<SecretRef> = refs.filter(|r| chosen(r)).cloned().collect();
+        if refs.is_empty() {
             return;
         }
-        let Ok(fresh) = self.resolve_with(&ground.config, changed) else {
-            return;
-        };
-        let resolution = carried_over(&old, &wanted, fresh);
-        let tolerance = *held(&self.tolerance);
-        let Ok(generation) = self.generation() else {
-            return;
-        };
-        self.publish(generation, &wanted, resolution, tolerance);
+        if let Ok(fresh) = self.resolve_with(&ground.config, refs) {
+            let resolution = carried_over(&old, &wanted, fresh);
+            let tolerance = *held(&self.tolerance);
+            self.publish(generation, &wanted, resolution, tolerance);
+        }
     }
 
     fn try_activate(&self, tolerance: Tolerance) -> Result<Report, Failure> {

@@ -43,7 +43,7 @@ pub struct Agent {
 }
 
 /// A place where a ref stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// The agent whose profile it is; `None` for a place in the config.
     pub agent: Option<AgentId>,
@@ -97,6 +97,11 @@ impl Ground {
             })
         };
         self.active().filter_map(wanted).collect()
+    }
+
+    /// True if a snapshot built from `other` would be built from this one in the same way.
+    pub fn says_the_same(&self, other: &Ground) -> bool {
+        self.config == other.config && self.places == other.places
     }
 
     /// The files whose change calls for a new snapshot.

@@ -356,6 +356,40 @@ fn a_failed_reload_keeps_the_last_good_snapshot_and_tells_it_once() {
     assert_eq!(world.resolve(&["exec@op:key"]), [Ok("second".to_owned())]);
 }
 
+/// A command is expensive, and may ask a person: it runs again only when what it is asked for, or
+/// the config around it, is another.
+#[test]
+fn a_commit_does_not_run_commands_again() {
+    let world = World::new();
+    let (answer, config) = world.exec_provider();
+    world.config(&config);
+    world.profiles("main", OPENAI);
+    world.put("openai/default", "sk-1");
+    answer_with(&answer, "first");
+    world.activate();
+    answer_with(&answer, "second");
+
+    world.put("openai/default", "sk-2");
+    assert_eq!(world.runtime.refresh(), Ok(SnapshotState::Active));
+    assert_eq!(world.resolve(&["exec@op:key"]), [Ok("first".to_owned())]);
+    let snapshot = world.runtime.status().unwrap().snapshot;
+    assert_eq!(
+        snapshot.generation,
+        world.runtime.status().unwrap().vault.unwrap().generation
+    );
+
+    world.config(&format!("// a comment more\n{config}"));
+    assert_eq!(world.runtime.refresh(), Ok(SnapshotState::Active));
+    assert_eq!(world.resolve(&["exec@op:key"]), [Ok("first".to_owned())]);
+
+    world.config(&config.replace(
+        "\"source\":\"exec\",\"command\"",
+        "\"source\":\"exec\",\"retries\":1,\"command\"",
+    ));
+    assert_eq!(world.runtime.refresh(), Ok(SnapshotState::Active));
+    assert_eq!(world.resolve(&["exec@op:key"]), [Ok("second".to_owned())]);
+}
+
 #[test]
 fn a_broken_config_degrades_and_names_the_place() {
     let world = World::new();
