@@ -1,5 +1,6 @@
 //! Opens every frozen vault file through the public interface; `docs/vault-format.md` says what
 //! they are. A file that opened once has to open for ever.
+#![allow(clippy::unwrap_used)]
 
 use reseal::error::{Coded, Failure};
 use reseal::secret::SecretValue;

@@ -45,8 +45,8 @@ pub use limits::KEPT_VERSIONS;
 pub use meta::{SlotNote, VaultMeta};
 pub use prepare::Prepared;
 pub use record::{
-    Change, Expect, Head, Intent, Meta, Outcome, RecordId, RecordInfo, RecordKind, ValueAt,
-    VersionInfo,
+    Change, Expect, Head, Intent, Meta, Outcome, ReadValue, RecordId, RecordInfo, RecordKind,
+    ValueAt, VersionInfo,
 };
 pub use replay::{CatchUp, Replay, Step};
 pub use slot::{NewSlot, Slot, SlotKind};

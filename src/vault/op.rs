@@ -218,8 +218,7 @@ fn parse_put(body: &[u8]) -> Result<Put<'_>, VaultError> {
 fn check_ranges(index: &[u8], values_len: u32) -> Result<(), VaultError> {
     let mut last_end = 0;
     let mut in_order = true;
-    let mut ranges = Ranges(Fields(index));
-    while let Some((value_at, value_len)) = ranges.next() {
+    for (value_at, value_len) in Ranges(Fields(index)) {
         let end = value_at.checked_add(value_len);
         let Some(end) = end.filter(|end| *end <= values_len) else {
             return Err(VaultError::Corrupt("a value outside its frame"));

@@ -6,7 +6,7 @@ use super::frame::{FrameBuilder, FrameKind};
 use super::index::{Entry, Version, count_is_allowed};
 use super::limits::{MAX_FILE, MAX_FRAMES, MAX_INTENTS, MAX_META};
 use super::op::{self, OP_HEAD, PUT_FIXED, Put};
-use super::record::{Change, Expect, Head, Intent, RecordId, RecordKind, ValueAt};
+use super::record::{Change, Expect, Head, Intent, ReadValue, RecordId, RecordKind, ValueAt};
 use super::state::Pending;
 use super::wire::len32;
 use super::{Meta, Vault, VaultError, value};
@@ -73,7 +73,7 @@ impl Vault {
         changes: &[Change],
         now: UnixMs,
         rng: &mut dyn Random,
-        read: &mut dyn FnMut(&ValueAt, &mut [u8]) -> Result<(), E>,
+        read: &mut ReadValue<'_, E>,
     ) -> Result<Prepared, E> {
         self.check_whole()?;
         let mut draft = Draft::new(self, changes, now);
@@ -132,7 +132,7 @@ impl<'a> Draft<'a> {
         i: usize,
         change: &Change,
         rng: &mut dyn Random,
-        read: &mut dyn FnMut(&ValueAt, &mut [u8]) -> Result<(), E>,
+        read: &mut ReadValue<'_, E>,
     ) -> Result<(), E> {
         match change {
             Change::Put {
@@ -322,7 +322,7 @@ impl<'a> Draft<'a> {
         from: &RecordName,
         to: &RecordName,
         rng: &mut dyn Random,
-        read: &mut dyn FnMut(&ValueAt, &mut [u8]) -> Result<(), E>,
+        read: &mut ReadValue<'_, E>,
     ) -> Result<(), E> {
         let found = self.find(from);
         let (id, current) = found.ok_or_else(|| VaultError::RecordAbsent(from.to_string()))?;

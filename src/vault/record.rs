@@ -118,6 +118,10 @@ pub struct ValueAt {
     pub len: u32,
 }
 
+/// How a rename or a rewrite gets at the old file: fills the whole buffer with the bytes that stand
+/// at [`ValueAt::offset`].
+pub type ReadValue<'a, E> = dyn FnMut(&ValueAt, &mut [u8]) -> Result<(), E> + 'a;
+
 /// The metadata of a record: a JSON object of at most 16 KiB. Unknown members are kept, and so are
 /// known ones whose type is another than ours.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -8,7 +8,7 @@ use super::header::HeaderFields;
 use super::index::{Record, Version};
 use super::limits::MAX_FILE;
 use super::op::{self, OP_HEAD, PUT_FIXED, Put};
-use super::record::{Head, Intent, RecordId, ValueAt};
+use super::record::{Head, Intent, ReadValue, RecordId};
 use super::wire::len32;
 use super::{Header, RootKey, Slot, SubKeys, Vault, VaultError, VaultMeta, value};
 use crate::crypto::Random;
@@ -114,7 +114,7 @@ impl SnapshotWriter<'_> {
     pub fn write<E: From<VaultError>>(
         self,
         rng: &mut dyn Random,
-        read: &mut dyn FnMut(&ValueAt, &mut [u8]) -> Result<(), E>,
+        read: &mut ReadValue<'_, E>,
         out: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<Rewritten, E> {
         out(self.header.bytes())?;
@@ -178,7 +178,7 @@ impl SnapshotWriter<'_> {
         record: &Record,
         version: &Version,
         rng: &mut dyn Random,
-        read: &mut dyn FnMut(&ValueAt, &mut [u8]) -> Result<(), E>,
+        read: &mut ReadValue<'_, E>,
     ) -> Result<(), E> {
         let at = version.at(id);
         let blob_len = usize::try_from(at.len).unwrap_or(0);
