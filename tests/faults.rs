@@ -1,0 +1,14 @@
+//! Faults on the real program: parallel writers, SIGKILL at every system call and at random
+//! moments, failing writes and flushes, a real power cut.
+//!
+//! What each test holds to: whatever was acknowledged is there afterwards, nothing else was lost,
+//! and the vault opens.
+
+#[path = "faults/inject.rs"]
+mod inject;
+#[path = "faults/power_cut.rs"]
+mod power_cut;
+#[path = "faults/storm.rs"]
+mod storm;
+#[path = "faults/world.rs"]
+mod world;

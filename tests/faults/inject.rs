@@ -1,0 +1,158 @@
+//! System calls of the real program fail, or kill it, one after the other (by `strace`).
+
+use crate::world::{World, feed, text};
+use std::os::unix::process::ExitStatusExt;
+
+/// The system calls that write, flush, rename or cut: where a crash could leave half a state.
+const WRITING: &str = "pwrite64,write,fdatasync,fsync,rename,renameat,renameat2,ftruncate,unlink";
+
+/// Runs `act` under SIGKILL at the first, second, third … writing system call until it survives,
+/// and lets `check` look at the vault after each death.
+fn killed_at_every_call(
+    world: &World,
+    args: &[&str],
+    input: &str,
+    mut check: impl FnMut(&World, bool),
+) -> usize {
+    for at in 1..200 {
+        let inject = format!("inject={WRITING}:signal=KILL:when={at}");
+        let output = feed(world.traced(&["-e", &inject], args), input);
+        // strace dies by the signal of its tracee.
+        let killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
+        check(world, output.status.success());
+        if !killed {
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            return at - 1;
+        }
+    }
+    panic!("still killed after 200 system calls");
+}
+
+#[test]
+fn a_write_killed_at_every_system_call_is_whole_or_absent() {
+    let world = World::new();
+    assert!(world.set("other", "stays"));
+    assert!(world.set("record", "old"));
+    let points = killed_at_every_call(
+        &world,
+        &["secrets", "set", "record"],
+        "new",
+        |world, done| {
+            let value = world.get("record").expect("the record is there");
+            assert!(value == "new" || (value == "old" && !done), "{value}");
+            assert_eq!(world.get("other").as_deref(), Some("stays"));
+            world.verify();
+            assert!(world.set("record", "old"));
+        },
+    );
+    assert!(
+        points >= 2,
+        "only {points} crash points: is strace at work?"
+    );
+}
+
+#[test]
+fn a_compaction_killed_at_every_system_call_loses_nothing() {
+    let world = World::new();
+    for n in 0..5 {
+        assert!(world.set("record", &format!("value {n}")));
+    }
+    let points = killed_at_every_call(&world, &["vault", "compact"], "", |world, _| {
+        assert_eq!(world.get("record").as_deref(), Some("value 4"));
+        world.verify();
+    });
+    assert!(
+        points >= 3,
+        "only {points} crash points: is strace at work?"
+    );
+}
+
+#[test]
+fn a_rekey_killed_at_every_system_call_loses_nothing() {
+    let world = World::new();
+    assert!(world.set("record", "value"));
+    let points = killed_at_every_call(&world, &["vault", "rekey"], "", |world, _| {
+        assert_eq!(world.get("record").as_deref(), Some("value"));
+        world.verify();
+    });
+    assert!(
+        points >= 3,
+        "only {points} crash points: is strace at work?"
+    );
+}
+
+/// After a failed write or flush the value is either stored and acknowledged, or neither; the next
+/// write works.
+#[test]
+fn failed_writes_and_flushes_lose_nothing() {
+    let world = World::new();
+    assert!(world.set("other", "stays"));
+    for fault in [
+        "fdatasync:error=EIO",
+        "fdatasync,fsync:error=EIO",
+        "pwrite64:error=ENOSPC",
+        "pwrite64:error=EIO",
+        "rename,renameat,renameat2:error=ENOSPC",
+        "fdatasync,rename,renameat,renameat2:error=EIO",
+        "ftruncate,fdatasync:error=EIO",
+    ] {
+        assert!(world.set("record", "old"));
+        let vault = world.state.join("vault.reseal");
+        let inject = format!("inject={fault}");
+        let traced = world.traced(
+            &["-P", vault.to_str().unwrap(), "-e", &inject],
+            &["secrets", "set", "record"],
+        );
+        let output = feed(traced, "new");
+        let value = world.get("record").expect("the record is there");
+        if output.status.success() {
+            assert_eq!(value, "new", "{fault}: acknowledged");
+        } else {
+            let error = text(&output.stderr);
+            assert!(
+                error.contains("vault.reseal"),
+                "{fault}: the place is named: {error}"
+            );
+            assert!(value == "old" || value == "new", "{fault}: {value}");
+        }
+        assert_eq!(world.get("other").as_deref(), Some("stays"), "{fault}");
+        world.verify();
+    }
+    assert!(world.set("record", "after"));
+    assert_eq!(world.get("record").as_deref(), Some("after"));
+}
+
+/// A compaction that fails before its rename leaves the old file as it was; one whose folder can't
+/// be flushed after it has put a new file in place, and says that it failed. Either file is whole.
+#[test]
+fn a_failed_compaction_loses_nothing() {
+    let world = World::new();
+    assert!(world.set("record", "one"));
+    assert!(world.set("record", "two"));
+    let vault = world.state.join("vault.reseal");
+    for (fault, replaced) in [
+        ("fsync:error=EIO:when=1", false),
+        ("rename,renameat,renameat2:error=ENOSPC", false),
+        ("write,pwrite64:error=ENOSPC", false),
+        ("fsync:error=EIO:when=2", true),
+    ] {
+        let before = std::fs::read(&vault).unwrap();
+        let inject = format!("inject={fault}");
+        let output = world
+            .traced(&["-e", &inject], &["vault", "compact"])
+            .output()
+            .unwrap();
+        assert!(
+            !output.status.success(),
+            "{fault}: {}",
+            text(&output.stderr)
+        );
+        assert_eq!(
+            std::fs::read(&vault).unwrap() != before,
+            replaced,
+            "{fault}"
+        );
+        assert_eq!(world.get("record").as_deref(), Some("two"), "{fault}");
+        world.verify();
+    }
+}
