@@ -280,10 +280,10 @@ mod tests {
             BASE64URL.encode(secret.as_bytes()),
             HEXLOWER.encode(secret.as_bytes()),
             HEXUPPER.encode(secret.as_bytes()),
-            serde_json::to_string(secret)
+            serde_json::to_string(secret).unwrap()[1..]
+                .strip_suffix('"')
                 .unwrap()
-                .trim_matches('"')
-                .replace("\\\"", "\\\""),
+                .to_owned(),
             "pa%20ss%2Fword%22%2B~%2A%C3%A4%3F%3E".to_owned(),
             "pa%20ss%2Fword%22%2B~*%C3%A4%3F%3E".to_owned(),
             "pa+ss%2Fword%22%2B%7E*%C3%A4%3F%3E".to_owned(),
