@@ -348,7 +348,8 @@ fn binary_form(file: &[u8], max: usize) -> Result<Cow<'_, [u8]>, AgeError> {
         return Err(AgeError::TooLarge(max));
     }
     let mut binary = Vec::with_capacity(file.len());
-    ArmoredReader::new(file)
+    // Whitespace around the armor is allowed, inside it is not.
+    ArmoredReader::new(file.trim_ascii())
         .read_to_end(&mut binary)
         .map_err(|_| AgeError::Damaged("the armor is malformed"))?;
     Ok(binary.into())
@@ -356,12 +357,31 @@ fn binary_form(file: &[u8], max: usize) -> Result<Cow<'_, [u8]>, AgeError> {
 
 fn open_header(binary: &[u8]) -> Result<Decryptor<&[u8]>, AgeError> {
     let head = &binary[..binary.len().min(MAX_HEADER)];
-    if !head.windows(4).any(|part| part == b"\n---") {
+    let Some(end) = head.windows(4).position(|part| part == b"\n---") else {
         return Err(AgeError::Damaged(
             "the header has no end, or is over 64 KiB",
         ));
+    };
+    let decryptor = Decryptor::new_buffered(binary).map_err(|error| damaged(&error))?;
+    if ends_stanzas(&head[..end]) {
+        Ok(decryptor)
+    } else {
+        Err(AgeError::Damaged("the header is malformed"))
     }
-    Decryptor::new_buffered(binary).map_err(|error| damaged(&error))
+}
+
+/// True if each stanza ends with a line shorter than 64 characters, as the format demands; the
+/// age crate lets that line be left out, as its first versions wrote it.
+fn ends_stanzas(head: &[u8]) -> bool {
+    let mut ended = true;
+    for line in head.split(|byte| *byte == b'\n').skip(1) {
+        let starts = line.starts_with(b"-> ");
+        if starts && !ended {
+            return false;
+        }
+        ended = !starts && line.len() < 64;
+    }
+    ended
 }
 
 fn read_payload(mut reader: impl Read, max: usize) -> Result<SecretValue, AgeError> {

@@ -79,6 +79,12 @@ impl Link {
         Ok(link)
     }
 
+    /// The number of the plugin's process.
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends one stanza.
     pub(super) fn send(
         &mut self,
