@@ -1,6 +1,7 @@
 //! Debian's `age` program as the other side: it opens what we export, we open what it makes.
 //!
 //! The program must be installed (`apt-get install age`): these tests fail without it.
+#![allow(clippy::unwrap_used)]
 
 use reseal::secret::SecretValue;
 use reseal::unlock::age::{

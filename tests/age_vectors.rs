@@ -5,7 +5,8 @@
 //! | --- | --- |
 //! | X25519, scrypt, stanza, header, HMAC, stream | exactly as they expect |
 //! | armor | as they expect: imports may be armored (a keyslot's file never is) |
-//! | hybrid (ML-KEM-768 with X25519) | never opened by us: the identity is refused with the advice to use its plugin |
+//! | hybrid (ML-KEM-768, X25519) | never opened: the identity is refused, its plugin named |
+#![allow(clippy::unwrap_used)]
 
 use reseal::error::{Code, Coded};
 use reseal::secret::SecretValue;

@@ -39,6 +39,14 @@ fn with_passphrase(text: &str) -> NewSlot {
     }
 }
 
+fn with_both() -> NewSlot {
+    NewSlot::Passphrase {
+        passphrase: secret("both"),
+        keyfile: Some(raw(7)),
+        kdf: KdfParams::MINIMAL,
+    }
+}
+
 fn with_key(byte: u8) -> NewSlot {
     NewSlot::Raw {
         secret: raw(byte),
@@ -100,14 +108,9 @@ fn every_kind_of_slot_opens_with_what_it_is_for() {
     let (path, recipient) = identity(folder.path(), "key.txt");
     let code = recovery::generate(&mut rng());
     let id = new_slot_id(&mut rng());
-    let two = NewSlot::Passphrase {
-        passphrase: secret("both"),
-        keyfile: Some(raw(7)),
-        kdf: KdfParams::MINIMAL,
-    };
     let header = vault(&[
         with_passphrase("one"),
-        two,
+        with_both(),
         with_key(1),
         NewSlot::Raw {
             secret: code.clone(),
@@ -293,11 +296,7 @@ fn a_slot_that_costs_too_much_is_named_and_others_are_tried() {
 
 #[test]
 fn a_slot_with_a_key_file_says_so() {
-    let header = vault(&[NewSlot::Passphrase {
-        passphrase: secret("both"),
-        keyfile: Some(raw(7)),
-        kdf: KdfParams::MINIMAL,
-    }]);
+    let header = vault(&[with_both()]);
     let given = Given {
         passphrase: Some(secret("both")),
         ..Given::default()

@@ -347,6 +347,9 @@ fn binary_form(file: &[u8], max: usize) -> Result<Cow<'_, [u8]>, AgeError> {
     if file.len() > ARMOR_FACTOR * limit {
         return Err(AgeError::TooLarge(max));
     }
+    if file.is_empty() {
+        return Err(AgeError::Damaged("it is empty"));
+    }
     let mut binary = Vec::with_capacity(file.len());
     // Whitespace around the armor is allowed, inside it is not.
     ArmoredReader::new(file.trim_ascii())

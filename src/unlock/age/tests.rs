@@ -172,7 +172,7 @@ fn an_encrypted_identity_file_asks_for_its_passphrase() {
     cheap.set_work_factor(10);
     let encryptor = Encryptor::with_recipients(std::iter::once(&cheap as _)).unwrap();
     let file = SecretValue::copy_of(&write_payload(encryptor, &secret(KEY)).unwrap());
-    let mut load = |answer: &str| {
+    let load = |answer: &str| {
         load_identity_data(&file, "keys.age", &mut |prompt: &str| {
             assert_eq!(prompt, "Passphrase of keys.age: ");
             Ok(secret(answer))
