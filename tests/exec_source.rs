@@ -5,6 +5,7 @@
 
 use reseal::config::{ExecProvider, LiteralEnv, ProviderConfig};
 use reseal::error::{Code, Coded};
+use reseal::reference::plan::BatchLimits;
 use reseal::reference::{SecretRef, Source};
 use reseal::secret::SecretValue;
 use reseal::source::exec::{Cache, ExecError};
@@ -94,6 +95,7 @@ fn ask_with(
         env: &lookup,
         home: None,
         debug_exec: false,
+        batch: BatchLimits::default(),
         cache,
     };
     resolve_group(&ProviderConfig::Exec(provider.clone()), &alias, &refs, &ctx)

@@ -77,6 +77,7 @@ impl<'a> Routed<'a> {
                 env: &environment,
                 home: home.as_deref(),
                 debug_exec,
+                batch: config.resolution.batch,
                 cache: None,
             },
             vault: &NoVault,

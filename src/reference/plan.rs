@@ -1,4 +1,4 @@
-//! The resolve plan: every ref once, grouped by source and provider, in batches within limits.
+//! The resolve plan: every ref once, grouped by source and provider, within limits.
 //!
 //! Invariants: no ref stands in two groups or twice in one; the order of first mention is kept, so
 //! that the same config gives the same plan; what goes in comes out.
@@ -10,14 +10,12 @@ use std::collections::{HashMap, HashSet};
 
 /// The most refs of one plan.
 pub const MAX_REFS: usize = 65_536;
-/// The most refs of one batch (one run of an exec provider), unless the config says otherwise.
+/// The most refs of one run of an exec provider, unless the config says otherwise.
 pub const BATCH_REFS: usize = 512;
-/// The largest request of one batch in bytes, unless the config says otherwise.
+/// The largest request of one run in bytes, unless the config says otherwise.
 pub const BATCH_BYTES: usize = 256 * 1024;
-/// The bytes of a request of the exec protocol around the alias and the ids.
-pub const REQUEST_ENVELOPE: usize = r#"{"protocolVersion":1,"provider":"","ids":[]}"#.len();
 
-/// What one batch may hold.
+/// What one run of an exec provider gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
     /// The most refs.
@@ -44,30 +42,6 @@ pub struct Group {
     pub provider: Alias,
     /// The refs, each once, in the order of first mention.
     pub refs: Vec<SecretRef>,
-}
-
-impl Group {
-    /// Cuts the group into batches: as few as the limits allow, in order. A ref that alone is over
-    /// the byte limit (only a tiny configured limit can do that) is a batch of its own.
-    pub fn batches(&self, limits: BatchLimits) -> Vec<&[SecretRef]> {
-        let envelope = REQUEST_ENVELOPE + self.provider.as_str().len();
-        let mut batches = Vec::new();
-        let (mut start, mut bytes) = (0, envelope);
-        for (i, reference) in self.refs.iter().enumerate() {
-            // Two quotes and a comma; an exec id needs no escape.
-            let cost = reference.id().len() + 3;
-            let full = i - start >= limits.refs || bytes + cost > limits.bytes;
-            if full && i > start {
-                batches.push(&self.refs[start..i]);
-                (start, bytes) = (i, envelope);
-            }
-            bytes += cost;
-        }
-        if start < self.refs.len() {
-            batches.push(&self.refs[start..]);
-        }
-        batches
-    }
 }
 
 /// Every ref that is to be resolved, once, by source and provider.

@@ -1,7 +1,7 @@
 use super::embedded::{EnvPiece, MAX_EMBEDDED_REFS, Piece, Problem, env_file, template};
 use super::input::{MAX_ENV_NAME, resembles_ref};
-use super::plan::{BATCH_BYTES, BATCH_REFS, BatchLimits, MAX_REFS, PlanError, REQUEST_ENVELOPE};
-use super::plan::{Group, ResolvePlan};
+use super::plan::ResolvePlan;
+use super::plan::{MAX_REFS, PlanError};
 use super::*;
 use crate::error::Coded;
 use proptest::prelude::*;
@@ -409,52 +409,6 @@ fn a_plan_has_a_limit() {
     );
 }
 
-fn group(ids: impl IntoIterator<Item = String>) -> Group {
-    let refs = ids
-        .into_iter()
-        .map(|id| reference(&format!("exec@x:{id}")))
-        .collect();
-    Group {
-        source: Source::Exec,
-        provider: "x".parse().unwrap(),
-        refs,
-    }
-}
-
-#[test]
-fn batches_at_and_past_their_limits() {
-    let lens = |group: &Group| {
-        let batches = group.batches(BatchLimits::default());
-        batches.iter().map(|batch| batch.len()).collect::<Vec<_>>()
-    };
-    let short = |count| group((0..count).map(|i| format!("i{i}")));
-    assert_eq!(lens(&short(0)), Vec::<usize>::new());
-    assert_eq!(lens(&short(BATCH_REFS)), [BATCH_REFS]);
-    assert_eq!(lens(&short(BATCH_REFS + 1)), [BATCH_REFS, 1]);
-    let tiny = BatchLimits { refs: 10, bytes: 1 };
-    assert_eq!(short(3).batches(tiny).len(), 3);
-    let fits = REQUEST_ENVELOPE + 1 + 2 * (2 + 3);
-    assert_eq!(
-        short(2)
-            .batches(BatchLimits {
-                refs: 9,
-                bytes: fits
-            })
-            .len(),
-        1
-    );
-    assert_eq!(
-        short(2)
-            .batches(BatchLimits {
-                refs: 9,
-                bytes: fits - 1
-            })
-            .len(),
-        2
-    );
-    assert_eq!(BATCH_BYTES, 262_144);
-}
-
 prop_compose! {
     fn any_ref()(
         source in 0..4_usize,
@@ -526,21 +480,4 @@ proptest! {
         }
     }
 
-    #[test]
-    fn batches_keep_order_and_limits(
-        ids in prop::collection::vec("[a-z]{1,40}", 0..60),
-        refs in 1..9_usize,
-        bytes in 60..300_usize,
-    ) {
-        let group = group(ids);
-        let limits = BatchLimits { refs, bytes };
-        let batches = group.batches(limits);
-        prop_assert_eq!(batches.concat(), group.refs.clone());
-        for batch in batches {
-            prop_assert!(!batch.is_empty() && batch.len() <= refs);
-            let ids: Vec<_> = batch.iter().map(SecretRef::id).collect();
-            let request = json!({"protocolVersion": 1, "provider": "x", "ids": ids});
-            prop_assert!(batch.len() == 1 || request.to_string().len() <= bytes);
-        }
-    }
 }

@@ -44,11 +44,13 @@ impl Runtime {
         }
     }
 
-    /// [`Runtime::activate`] with what the last start tolerated.
+    /// [`Runtime::activate`] because somebody asked for it: with what the last start tolerated, and
+    /// without the answers that commands gave before.
     ///
     /// # Errors
     /// As [`Runtime::activate`].
     pub fn reload(&self) -> Result<Report, Failure> {
+        self.exec_cache.clear();
         let tolerance = *held(&self.tolerance);
         self.activate(tolerance)
     }
@@ -123,7 +125,8 @@ impl Runtime {
             self.take_anew(generation, names);
             return Ok(self.snapshot_status().state);
         }
-        self.reload().map(|report| report.snapshot.state)
+        let tolerance = *held(&self.tolerance);
+        self.activate(tolerance).map(|report| report.snapshot.state)
     }
 
     /// After a commit: the values of the records that changed, taken anew; everything else stands.

@@ -41,7 +41,7 @@ pub struct Runtime {
     /// Held while a snapshot is built, so that builds follow each other.
     pub(super) building: Mutex<()>,
     ground: Mutex<Option<Arc<Ground>>>,
-    exec_cache: source::exec::Cache,
+    pub(super) exec_cache: source::exec::Cache,
 }
 
 impl Runtime {
@@ -206,6 +206,7 @@ impl Runtime {
             env: &env,
             home: home.as_deref(),
             debug_exec: self.debug_exec,
+            batch: config.resolution.batch,
             cache: Some(&self.exec_cache),
         };
         Resolver {

@@ -14,6 +14,7 @@ pub mod path;
 use crate::config::ProviderConfig;
 use crate::error::{Code, Coded};
 use crate::name::Alias;
+use crate::reference::plan::BatchLimits;
 use crate::reference::{SecretRef, Source};
 use crate::secret::SecretValue;
 use std::ffi::OsString;
@@ -28,6 +29,8 @@ pub struct Context<'a> {
     pub home: Option<&'a Path>,
     /// Lets the stderr of exec providers through to ours.
     pub debug_exec: bool,
+    /// How many refs, and how large a request, one run of an exec provider gets.
+    pub batch: BatchLimits,
     /// Where answers of exec providers with `cacheTtlMs` are kept; `None` keeps nothing.
     pub cache: Option<&'a exec::Cache>,
 }

@@ -31,10 +31,6 @@ use zeroize::Zeroizing;
 
 /// The only version of the protocol.
 pub const PROTOCOL_VERSION: u32 = 1;
-/// The most ids of one request.
-pub const MAX_REFS: usize = 512;
-/// The largest request in bytes.
-pub const MAX_REQUEST: usize = 256 * 1024;
 /// The pause before the first retry; each further one is twice as long.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause before a retry.
@@ -89,15 +85,18 @@ fn ask(
     ids: &[&str],
     ctx: &Context<'_>,
 ) -> Result<Vec<Result<SecretValue, ExecError>>, ExecError> {
-    if ids.len() > MAX_REFS {
+    let limits = ctx.batch;
+    if ids.len() > limits.refs {
         return Err(ExecError::TooManyRefs {
             alias: alias.to_owned(),
+            max: limits.refs,
         });
     }
     let request = request(alias, ids);
-    if request.len() > MAX_REQUEST {
+    if request.len() > limits.bytes {
         return Err(ExecError::RequestTooLarge {
             alias: alias.to_owned(),
+            max: limits.bytes,
         });
     }
     let mut pause = FIRST_PAUSE;
@@ -213,12 +212,12 @@ pub enum ExecError {
     /// The command fails a check.
     #[error(transparent)]
     Path(PathError),
-    /// Over [`MAX_REFS`].
-    #[error("Exec provider \"{alias}\" exceeded maxRefsPerProvider ({MAX_REFS}).")]
-    TooManyRefs { alias: String },
-    /// Over [`MAX_REQUEST`].
-    #[error("Exec provider \"{alias}\" request exceeded maxBatchBytes ({MAX_REQUEST}).")]
-    RequestTooLarge { alias: String },
+    /// Over `maxRefsPerProvider`.
+    #[error("Exec provider \"{alias}\" exceeded maxRefsPerProvider ({max}).")]
+    TooManyRefs { alias: String, max: usize },
+    /// Over `maxBatchBytes`.
+    #[error("Exec provider \"{alias}\" request exceeded maxBatchBytes ({max}).")]
+    RequestTooLarge { alias: String, max: usize },
     /// The system did not start it.
     #[error("Exec provider \"{alias}\" could not be started ({reason}).")]
     NotStarted { alias: String, reason: String },

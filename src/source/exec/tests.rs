@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::LiteralEnv;
+use crate::reference::plan::{BATCH_BYTES, BATCH_REFS, BatchLimits};
 use crate::source::path::PathProblem;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -286,6 +287,7 @@ fn ctx<'a>(cache: Option<&'a Cache>) -> Context<'a> {
         env: &none,
         home: None,
         debug_exec: false,
+        batch: BatchLimits::default(),
         cache,
     }
 }
@@ -294,10 +296,10 @@ fn ctx<'a>(cache: Option<&'a Cache>) -> Context<'a> {
 fn too_many_ids_and_too_large_requests_start_nothing() {
     // `env` without arguments would fail in another way.
     let provider = provider("/usr/bin/env");
-    let ids: Vec<String> = (0..=MAX_REFS).map(|i| i.to_string()).collect();
+    let ids: Vec<String> = (0..=BATCH_REFS).map(|i| i.to_string()).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let many = resolve("vault", &provider, &ids, &ctx(None));
-    assert_eq!(many.len(), MAX_REFS + 1);
+    assert_eq!(many.len(), BATCH_REFS + 1);
     let text = many[0].as_ref().unwrap_err().to_string();
     assert_eq!(
         text,
@@ -306,8 +308,24 @@ fn too_many_ids_and_too_large_requests_start_nothing() {
     let exactly = resolve("vault", &provider, &ids[1..], &ctx(None));
     assert!(matches!(exactly[0], Err(ExecError::Empty { .. })));
 
+    let one = Context {
+        batch: BatchLimits {
+            refs: 1,
+            bytes: BATCH_BYTES,
+        },
+        ..ctx(None)
+    };
+    let configured = resolve("vault", &provider, &["a", "b"], &one)
+        .remove(0)
+        .unwrap_err();
+    let text = configured.to_string();
+    assert_eq!(
+        text,
+        "Exec provider \"vault\" exceeded maxRefsPerProvider (1)."
+    );
+
     let envelope = request("vault", &[""]).len();
-    let long = "x".repeat(MAX_REQUEST - envelope);
+    let long = "x".repeat(BATCH_BYTES - envelope);
     let full = resolve("vault", &provider, &[&long], &ctx(None)).remove(0);
     assert!(matches!(full, Err(ExecError::Empty { .. })), "{full:?}");
     let longer = resolve("vault", &provider, &[&format!("{long}x")], &ctx(None)).remove(0);
