@@ -20,7 +20,10 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(error) => {
             let text = error.to_string();
-            for line in data.split(|byte| *byte == b'\n').filter(|line| line.len() > 60) {
+            for line in data
+                .split(|byte| *byte == b'\n')
+                .filter(|line| line.len() > 60)
+            {
                 if let Ok(line) = std::str::from_utf8(line) {
                     assert!(!text.contains(line), "an error shows a line of the file");
                 }

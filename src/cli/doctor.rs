@@ -164,12 +164,12 @@ fn check_vault(context: &Context, findings: &mut Findings) {
         .map(|slot| slot_kind_name(slot.kind))
         .collect();
     findings.ok("keyslots", kinds.join(", "));
-    if !kinds.iter().any(|kind| *kind == "recovery") && kinds.len() == 1 {
+    if !kinds.contains(&"recovery") && kinds.len() == 1 {
         let message = "there is only one way to open the vault";
         let remedy = "add a second: `reseal vault slot add recovery`";
         findings.bad("keyslots", Severity::Warning, message, remedy);
     }
-    if kinds.iter().any(|kind| *kind == "age") {
+    if kinds.contains(&"age") {
         findings.add(
             "keyslots",
             Severity::Note,

@@ -3,8 +3,11 @@
 use super::*;
 use proptest::prelude::*;
 
+/// The version and value of each record.
+type Contents = BTreeMap<String, (u64, Vec<u8>)>;
+
 /// A small vault, and its contents at the end of each commit.
-fn history() -> (World, Vec<(usize, BTreeMap<String, (u64, Vec<u8>)>)>) {
+fn history() -> (World, Vec<(usize, Contents)>) {
     let mut world = World::new("tampering");
     let mut states = vec![(world.bytes.len(), world.contents())];
     let commits = [
