@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::error::{CliError, Done};
-use super::output::{Tone, shown};
+use super::output::{Tone, fold, shown};
 use super::session;
 use crate::error::Code;
 use crate::runtime::service::{Reply, Request};
@@ -91,6 +91,9 @@ pub fn run(context: &Context, _args: DoctorArgs) -> Done {
     Ok(u8::from(worst >= Some(Severity::Error)))
 }
 
+/// Where messages start: after severity and check.
+const INDENT: usize = 7 + 2 + 12 + 2;
+
 fn print(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
     if context.out.json {
         return context
@@ -107,13 +110,11 @@ fn print(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
             Severity::Error => ("error  ", Tone::Bad),
         };
         let check = format!("{:<12}", finding.check);
-        lines.push(format!(
-            "{}  {check}  {}",
-            out.paint(tone, label),
-            shown(&finding.message)
-        ));
+        let message = fold(&shown(&finding.message), out.columns(), INDENT, INDENT);
+        lines.push(format!("{}  {check}  {message}", out.paint(tone, label)));
         if let Some(remedy) = &finding.remedy {
-            lines.push(format!("{:21}  -> {}", "", shown(remedy)));
+            let remedy = fold(&shown(remedy), out.columns(), INDENT + 3, INDENT + 3);
+            lines.push(format!("{:INDENT$}-> {remedy}", ""));
         }
     }
     out.data(&lines.join("\n"))
@@ -150,6 +151,7 @@ fn check_vault(context: &Context, findings: &mut Findings) {
         Err(error) => {
             let remedy = match error.failure.code {
                 Code::VaultAbsent => "make one with `reseal init`",
+                Code::FilePermission => "chmod 600 the file, and make it yours",
                 Code::VaultNetworkFs => "move it to a local disk, or give --allow-network-fs",
                 _ => "restore a backup; keep the damaged file",
             };

@@ -60,11 +60,9 @@ impl CliError {
                 let _ = out.data(&text);
             }
         }
-        let label = out.paint_err(Tone::Bad, "error:");
-        out.tell(&format!("{label} {}", shown(&message)));
+        out.labelled(Tone::Bad, "error:", &shown(&message));
         if let Some(hint) = hint {
-            let label = out.paint_err(Tone::Strong, "hint:");
-            out.tell(&format!("{label} {}", shown(hint)));
+            out.labelled(Tone::Strong, "hint:", &shown(hint));
         }
     }
 }

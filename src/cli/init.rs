@@ -12,7 +12,7 @@ use crate::name::AgentId;
 use crate::runtime::open_vault::{Birth, OpenVault};
 use crate::secret::SecretValue;
 use crate::store::{Options, files};
-use crate::unlock::key_file;
+use crate::unlock::{Given, key_file};
 use crate::vault::slot::SlotContext;
 use crate::vault::{RootKey, VaultMeta};
 use clap::Args;
@@ -21,7 +21,8 @@ use std::path::PathBuf;
 /// Arguments of `init`.
 ///
 /// Asks for a passphrase unless --passphrase-file, --passphrase-fd, --recipient, --key-file or
-/// --generate-key-file says how the vault is opened. Safe to run again: what is there stays.
+/// --generate-key-file says how the vault is opened, or reseal.passphrase or reseal.key lies in
+/// $CREDENTIALS_DIRECTORY. Safe to run again: what is there stays.
 #[derive(Args)]
 pub struct InitArgs {
     #[command(flatten)]
@@ -120,11 +121,18 @@ pub fn run(context: &Context, args: InitArgs) -> Done {
 pub fn make(context: &Context, args: &NewVaultArgs) -> Result<NewVault, CliError> {
     // Everything that can be refused or asked comes before anything is made.
     new_slot::parse_recipients(&args.recipient).doing("read --recipient")?;
+    let left = if args.is_given() {
+        Given::default()
+    } else {
+        session::credentials()?
+    };
     let key = match &args.key_file {
         Some(path) => Some(key_file::read_key(path).doing("read the key file")?),
-        None => None,
+        None => left.raw_keys.into_iter().next(),
     };
-    let passphrase = if args.wants_passphrase() {
+    let passphrase = if left.passphrase.is_some() || (key.is_some() && !args.is_given()) {
+        left.passphrase
+    } else if args.wants_passphrase() {
         let (file, fd) = (args.passphrase_file.as_deref(), args.passphrase_fd);
         Some(new_slot::read_new_passphrase(context, file, fd)?)
     } else {

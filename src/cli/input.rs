@@ -96,6 +96,10 @@ fn checked(value: SecretValue, doing: &str) -> Result<SecretValue, CliError> {
             "the value is empty",
         ));
     }
+    if value.len() > MAX_VALUE {
+        let why = format!("the value has more than {MAX_VALUE} bytes");
+        return Err(CliError::because(doing, Code::InputTooLarge, why));
+    }
     Ok(value)
 }
 

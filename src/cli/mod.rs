@@ -97,6 +97,16 @@ enum Command {
     Man(Lazy<man::ManArgs>),
 }
 
+impl Command {
+    /// True if stdout is for something else than what the command reports.
+    fn owns_stdout(&self) -> bool {
+        matches!(
+            self,
+            Command::Run(_) | Command::Inject(_) | Command::ExecProvider(_) | Command::Daemon(_)
+        )
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     report_panics();
@@ -110,13 +120,15 @@ pub fn main() -> ExitCode {
         Command::Daemon(_) => harden::daemon(),
         _ => harden::command(),
     }
-    let (out, done) = match Context::new(global) {
+    let owns_stdout = command.owns_stdout();
+    let (mut out, done) = match Context::new(global) {
         Ok(context) => {
             let done = dispatch(&context, command);
             (context.out, done)
         }
         Err((out, error)) => (out, Err(error)),
     };
+    out.json &= !owns_stdout;
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

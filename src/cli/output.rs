@@ -24,6 +24,7 @@ pub struct Output {
     pub verbose: bool,
     colour_out: bool,
     colour_err: bool,
+    err_columns: Option<usize>,
     closed: Cell<bool>,
 }
 
@@ -70,6 +71,7 @@ impl Output {
             verbose,
             colour_out: forced || (wanted && !json && io::stdout().is_terminal()),
             colour_err: forced || (wanted && io::stderr().is_terminal()),
+            err_columns: columns(&io::stderr()),
             closed: Cell::new(false),
         }
     }
@@ -159,8 +161,13 @@ impl Output {
 
     /// Warns; shown with `--quiet` too.
     pub fn warn(&self, text: &str) {
-        let label = self.paint_err(Tone::Warning, "warning:");
-        self.tell(&format!("{label} {text}"));
+        self.labelled(Tone::Warning, "warning:", text);
+    }
+
+    /// Tells something after a coloured label; long text is folded at the terminal's width.
+    pub fn labelled(&self, tone: Tone, label: &str, text: &str) {
+        let text = fold(text, self.err_columns, label.len() + 1, 2);
+        self.tell(&format!("{} {text}", self.paint_err(tone, label)));
     }
 
     /// Text in the colour of its tone, if stdout takes colour.
@@ -175,13 +182,47 @@ impl Output {
 
     /// The columns of the terminal at stdout, if it is one.
     pub fn columns(&self) -> Option<usize> {
-        if !io::stdout().is_terminal() {
-            return None;
-        }
-        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
-        let columns = usize::from(size.ws_col);
-        Some(if columns < 40 { DEFAULT_WIDTH } else { columns })
+        columns(&io::stdout())
     }
+}
+
+/// The narrowest terminal that text is made for.
+const LEAST_WIDTH: usize = 40;
+
+fn columns(stream: &(impl IsTerminal + std::os::fd::AsFd)) -> Option<usize> {
+    if !stream.is_terminal() {
+        return None;
+    }
+    let columns = rustix::termios::tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col));
+    Some(if columns < LEAST_WIDTH {
+        DEFAULT_WIDTH
+    } else {
+        columns
+    })
+}
+
+/// Text folded between words: the first line starts at column `first`, the others are indented by
+/// `indent`. Without a width the text stays as it is.
+pub fn fold(text: &str, width: Option<usize>, first: usize, indent: usize) -> String {
+    let Some(width) = width else {
+        return text.to_owned();
+    };
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut column = first;
+    for (i, word) in text.split(' ').enumerate() {
+        let len = word.chars().count();
+        if i > 0 && column + 1 + len > width {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if i > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += len;
+    }
+    out
 }
 
 fn paint(on: bool, tone: Tone, text: &str) -> String {
@@ -283,6 +324,13 @@ mod tests {
         assert_eq!(shown("plain ä €"), "plain ä €");
         assert_eq!(shown("a\x1b[2Jb\r\n"), "a\\u{1b}[2Jb\\r\\n");
         assert_eq!(shown("\u{202e}txt\u{9b}"), "\\u{202e}txt\\u{9b}");
+    }
+
+    #[test]
+    fn long_text_is_folded_between_words() {
+        assert_eq!(fold("aaa bbb ccc", None, 7, 2), "aaa bbb ccc");
+        assert_eq!(fold("aaa bbb ccc", Some(11), 4, 2), "aaa bbb\n  ccc");
+        assert_eq!(fold("aaaaaaaaaaaa b", Some(8), 4, 2), "aaaaaaaaaaaa\n  b");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::reference::SecretRef;
 use crate::runtime::open_vault::OpenVault;
 use crate::runtime::service::{Request, Service, Status};
 use crate::secret::SecretValue;
-use crate::sys::random;
+use crate::sys::{random, tty};
 use crate::vault::{Expect, Meta, RecordKind};
 use clap::Args;
 use std::process::{Command, Stdio};
@@ -35,7 +35,7 @@ use std::process::{Command, Stdio};
 #[derive(Args)]
 pub struct QuickstartArgs {
     /// Make up a key that opens nothing, to see how things work
-    #[arg(long)]
+    #[arg(long, alias = "sample")]
     sample_key: bool,
 
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub struct QuickstartArgs {
 const STEPS: usize = 5;
 /// What the proof's child runs: a program like any other, which knows nothing of reseal.
 const PROOF: &str =
-    r#"printf %s "$OPENAI_API_KEY" | wc -c; printf %s "$OPENAI_API_KEY" | sha256sum"#;
+    "printf %s \"$OPENAI_API_KEY\" | wc -c\nprintf %s \"$OPENAI_API_KEY\" | sha256sum";
 /// How many hex digits of the digest are shown.
 const SHOWN_DIGITS: usize = 12;
 
@@ -136,7 +136,7 @@ fn open_or_make(
         return Ok(session::open(context, &args.new.to_unlock())?.vault);
     }
     step(1, &format!("Making a vault: {}", shown_path(&path)));
-    if !args.new.is_given() && !context.no_input {
+    if !args.new.is_given() && tty::can_ask() && !context.no_input {
         context
             .out
             .say("      Choose a passphrase for it. Nobody can recover it for you.");
@@ -205,9 +205,9 @@ fn prove(context: &Context, value: &SecretValue) -> Result<Proof, CliError> {
     let program = std::env::current_exe()
         .map_err(|error| io_failure(std::path::Path::new("/proc/self/exe"), &error))
         .doing(doing)?;
-    context
-        .out
-        .say(&format!("      reseal run -- sh -c '{PROOF}'"));
+    let shown_proof = PROOF.replace('\n', "\n        ");
+    let line = format!("      reseal run -- sh -c '\n        {shown_proof}'");
+    context.out.say(&line);
     let output = Command::new(&program)
         .arg("--state-dir")
         .arg(context.state.root())

@@ -131,7 +131,7 @@ impl UnlockArgs {
 }
 
 /// What a service manager left.
-fn credentials() -> Result<Given, CliError> {
+pub fn credentials() -> Result<Given, CliError> {
     match std::env::var_os(CREDENTIALS_VARIABLE) {
         Some(folder) if !folder.is_empty() => Given::from_credentials_dir(Path::new(&folder))
             .doing("read the service manager's credentials"),

@@ -6,6 +6,7 @@ use crate::cli::input::ValueArgs;
 use crate::cli::point;
 use crate::cli::session::{self, UnlockArgs, unexpected};
 use crate::cli::state_files;
+use crate::cli::vault::status::plural;
 use crate::cli::when;
 use crate::error::Code;
 use crate::name::RecordName;
@@ -142,7 +143,10 @@ pub fn run(context: &Context, args: SetArgs) -> Done {
             "generation": committed.generation,
         }))?;
     } else {
-        context.out.detail(&format!("Sealed {len} bytes."));
+        // What was typed was not seen: its length tells a slip of the fingers.
+        context
+            .out
+            .say(&format!("Sealed {len} {}.", plural(len as u64, "byte")));
         context.out.data(&super::ref_text(&name))?;
     }
     Ok(0)

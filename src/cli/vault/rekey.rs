@@ -6,7 +6,6 @@ use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::new_slot::{self, Cost, Wish};
 use crate::cli::session::{self, Opened, UnlockArgs};
 use crate::daemon::Unlock;
-use crate::daemon::client::Client;
 use crate::error::Code;
 use crate::runtime::service::{Reply, Request};
 use crate::secret::SecretValue;
@@ -41,6 +40,7 @@ pub fn run(context: &Context, args: RekeyArgs) -> Done {
         dropped.push(find(&opened, text, DOING)?);
     }
     let plugins = session::plugins(context, &args.unlock)?;
+    let daemon = running(context)?;
     let slots = opened.vault.slot_context().next_epoch().doing(DOING)?;
     let mut wishes = Vec::new();
     let mut stuck = Vec::new();
@@ -54,6 +54,8 @@ pub fn run(context: &Context, args: RekeyArgs) -> Done {
         match carry_over(&opened, &given, slot, &note, &plugins)? {
             None => stuck.push(short_id(&slot.id)),
             Some(Carried::As(wish)) => wishes.push((wish, note.label)),
+            // One new code takes the place of all old ones.
+            Some(Carried::NewRecovery) if recovery.is_some() => {}
             Some(Carried::NewRecovery) => {
                 let (code, text) = new_slot::make_recovery_code()?;
                 recovery = Some(text);
@@ -81,7 +83,9 @@ pub fn run(context: &Context, args: RekeyArgs) -> Done {
     let epoch = opened.vault.vault().header().epoch();
     let fingerprint = opened.vault.vault().header().fingerprint();
     drop(opened);
-    rearm(context, &keys)?;
+    if let Some(limits) = daemon {
+        rearm(context, &limits, &keys);
+    }
     report(context, epoch, &fingerprint, recovery.as_ref())
 }
 
@@ -142,19 +146,18 @@ fn carry_over(
     }
 }
 
-/// Gives a daemon that runs the new sub-keys; its limits stay as they are.
-fn rearm(context: &Context, keys: &SecretValue) -> Result<(), CliError> {
-    let client: Option<Client> = session::daemon(context)?;
-    let Some(mut client) = client else {
-        return Ok(());
+/// The daemon that runs, if one does, with the limits that it has left.
+fn running(context: &Context) -> Result<Option<Unlock>, CliError> {
+    let Some(mut client) = session::daemon(context)? else {
+        return Ok(None);
     };
-    let doing = "give the daemon the new keys";
+    let doing = "ask the daemon for its limits";
     let answer = session::ask(&mut client, doing, Request::Status, Vec::new())?;
     let Reply::Status(status) = answer.reply else {
         return Err(session::unexpected(doing, &answer.reply));
     };
     let daemon = status.daemon;
-    let limits = Unlock {
+    Ok(Some(Unlock {
         ttl_ms: daemon
             .as_ref()
             .and_then(|daemon| daemon.ttl_remaining_ms)
@@ -166,9 +169,31 @@ fn rearm(context: &Context, keys: &SecretValue) -> Result<(), CliError> {
             .unwrap_or(0),
         strict: false,
         allow_degraded: true,
-    };
-    client.unlock(&limits, keys).doing(doing)?;
-    Ok(())
+    }))
+}
+
+/// Gives the daemon the new sub-keys; its limits stay as they are. The vault has its new key by
+/// now, so a daemon that can't be reached is no failure of the command.
+fn rearm(context: &Context, limits: &Unlock, keys: &SecretValue) {
+    let armed = session::daemon(context).and_then(|client| match client {
+        Some(mut client) => client
+            .unlock(limits, keys)
+            .doing("give the daemon the new keys"),
+        None => Err(CliError::because(
+            "find the daemon",
+            Code::DaemonUnavailable,
+            "it ended",
+        )),
+    });
+    if let Err(error) = armed {
+        let why = crate::cli::output::shown(&error.failure.message);
+        context
+            .out
+            .warn(&format!("the daemon has not got the new key: {why}"));
+        context
+            .out
+            .warn("run `reseal vault unlock` to go on with it");
+    }
 }
 
 fn report(
@@ -195,7 +220,7 @@ fn report(
         .say(&format!("The vault has a new key (epoch {epoch})."));
     context.out.say(&format!("Fingerprint  {fingerprint}"));
     if let Some(text) = recovery {
-        context.out.say("The old recovery code no longer opens it.");
+        context.out.say("No older recovery code opens it any more.");
         new_slot::show_recovery_code(context, text);
     }
     context

@@ -7,7 +7,8 @@ use crate::cli::session::{self, unexpected};
 use crate::cli::when;
 use crate::error::Code;
 use crate::runtime::service::{
-    DaemonStatus, LockState, Reply, Request, SnapshotState, SnapshotStatus, Status, VaultStatus,
+    Answer, DaemonStatus, LockState, Reply, Request, Service, SnapshotState, SnapshotStatus,
+    Status, VaultStatus,
 };
 use clap::Args;
 use std::time::Duration;
@@ -40,11 +41,20 @@ pub fn run(context: &Context, args: StatusArgs) -> Done {
 /// Asks the daemon, or reads what a locked vault shows.
 pub fn read(context: &Context, allow_network_fs: bool) -> Result<Status, CliError> {
     if let Some(mut client) = session::daemon(context)? {
-        let answer = session::ask(&mut client, DOING, Request::Status, Vec::new())?;
-        return match answer.reply {
-            Reply::Status(status) => Ok(status),
-            reply => Err(unexpected(DOING, &reply)),
-        };
+        match client.call(Request::Status, Vec::new()) {
+            Ok(Answer {
+                reply: Reply::Status(status),
+                ..
+            }) => return Ok(status),
+            Ok(Answer { reply, .. }) => return Err(unexpected(DOING, &reply)),
+            // The daemon can't go on with this vault, as after a rekey elsewhere: it is locked.
+            Err(failure) if failure.code == Code::VaultSealed => {
+                context
+                    .out
+                    .warn(&shown(&format!("the daemon can't answer: {failure}")));
+            }
+            Err(failure) => return Err(CliError::new(DOING, failure)),
+        }
     }
     let (file, header) = session::read_header(&session::vault_path(context)?, allow_network_fs)?;
     Ok(crate::runtime::status::locked(&file, &header))

@@ -1,0 +1,18 @@
+//! The program as people and other programs meet it: every command, every exit code, with a daemon
+//! and without one, at a terminal and away from one.
+
+// A test that can't go on has failed.
+#![allow(clippy::unwrap_used)]
+
+mod cli {
+    mod accounts;
+    mod backup;
+    mod launching;
+    mod output;
+    mod pointing;
+    mod records;
+    mod start;
+    mod terminal;
+    mod vault;
+    mod world;
+}

@@ -1,0 +1,170 @@
+//! Prompts on a terminal, as over SSH: a pseudo-terminal is the program's controlling terminal.
+
+use super::world::{PASSPHRASE, World};
+use rexpect::session::{PtySession, spawn_command};
+
+/// How long a prompt may take to come, in milliseconds: a bound for a hung program only.
+const PATIENCE: u64 = 60_000;
+
+fn at_terminal(world: &mut World, args: &[&str]) -> PtySession {
+    world.global.clear();
+    let mut command = world.command(args);
+    command.stdin(std::process::Stdio::inherit());
+    spawn_command(command, Some(PATIENCE)).unwrap()
+}
+
+/// The rest of the output, and the exit code.
+fn end(mut session: PtySession) -> (String, i32) {
+    let rest = session.exp_eof().unwrap();
+    // The type of the status is not public: `Exited(Pid(123), 0)`.
+    let status = format!("{:?}", session.process_mut().wait().unwrap());
+    let code = status.strip_prefix("Exited(").and_then(|text| {
+        text.rsplit([' ', ')'])
+            .find(|word| !word.is_empty())?
+            .parse()
+            .ok()
+    });
+    let code = code.unwrap_or_else(|| panic!("{status}: {rest}"));
+    (rest, code)
+}
+
+#[test]
+fn init_asks_for_a_passphrase_twice_and_shows_nothing_of_it() {
+    let mut world = World::empty();
+    let mut session = at_terminal(&mut world, &["init", "--kdf", "minimal", "--no-recovery"]);
+    session.exp_string("A new passphrase: ").unwrap();
+    session.send_line("typed-once").unwrap();
+    session.exp_string("once more: ").unwrap();
+    session.send_line("typed-otherwise").unwrap();
+    session.exp_string("not the same").unwrap();
+    session.exp_string("A new passphrase: ").unwrap();
+    session.send_line(PASSPHRASE).unwrap();
+    session.exp_string("once more: ").unwrap();
+    session.send_line(PASSPHRASE).unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    assert!(
+        !rest.contains("typed") && !rest.contains(PASSPHRASE),
+        "{rest}"
+    );
+    world.with_passphrase(&["secrets", "list"]).ok();
+}
+
+#[test]
+fn a_value_is_asked_for_hidden_after_the_passphrase() {
+    let mut world = World::new();
+    let mut session = at_terminal(&mut world, &["secrets", "set", "a"]);
+    session.exp_string("Passphrase of vault").unwrap();
+    session.send_line(PASSPHRASE).unwrap();
+    session.exp_string("Value of a (hidden): ").unwrap();
+    session.send_line("typed-value").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    assert!(
+        rest.contains("vault:a") && rest.contains("11 bytes"),
+        "{rest}"
+    );
+    assert!(!rest.contains("typed-value"), "{rest}");
+    assert_eq!(world.value("a"), "typed-value");
+}
+
+#[test]
+fn unlock_asks_once_and_a_wrong_answer_is_denied() {
+    let mut world = World::new();
+    let mut session = at_terminal(&mut world, &["vault", "unlock"]);
+    session.exp_string("Passphrase of vault").unwrap();
+    session.send_line("wrong").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 5, "{rest}");
+    let mut session = at_terminal(&mut world, &["vault", "unlock"]);
+    session.exp_string("Passphrase of vault").unwrap();
+    session.send_line(PASSPHRASE).unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    world.run(&["secrets", "list"]).ok();
+}
+
+#[test]
+fn a_value_goes_to_a_terminal_only_with_reveal() {
+    let mut world = World::unlocked();
+    world.store("a", "shown-only-when-asked");
+    let (rest, code) = end(at_terminal(&mut world, &["secrets", "get", "a"]));
+    assert_eq!(code, 2, "{rest}");
+    assert!(
+        rest.contains("--reveal") && !rest.contains("shown-only"),
+        "{rest}"
+    );
+    let (rest, code) = end(at_terminal(
+        &mut world,
+        &["secrets", "get", "a", "--reveal"],
+    ));
+    assert_eq!((rest.trim(), code), ("shown-only-when-asked", 0));
+    world
+        .run(&["secrets", "set", "openai:x", "--ref", "vault:a"])
+        .ok();
+    let (rest, code) = end(at_terminal(&mut world, &["token", "openai:x"]));
+    assert_eq!(code, 2, "{rest}");
+    let (rest, code) = end(at_terminal(&mut world, &["inject"]));
+    assert_eq!(code, 2, "{rest}");
+}
+
+#[test]
+fn colour_is_for_terminals_without_no_color() {
+    let mut world = World::new();
+    let coloured = end(at_terminal(&mut world, &["vault", "status"])).0;
+    assert!(coloured.contains("\x1b["), "{coloured:?}");
+    world.global.clear();
+    let mut command = world.command(&["vault", "status"]);
+    command
+        .env("NO_COLOR", "1")
+        .stdin(std::process::Stdio::inherit());
+    let plain = end(spawn_command(command, Some(PATIENCE)).unwrap()).0;
+    assert!(!plain.contains("\x1b["), "{plain:?}");
+    let piped = world.run(&["vault", "status"]).ok();
+    assert!(!piped.text().contains("\x1b["));
+}
+
+#[test]
+fn removing_asks_first_and_no_means_no() {
+    let mut world = World::new();
+    world.run(&["agents", "add", "second"]).ok();
+    let mut session = at_terminal(&mut world, &["agents", "remove", "second"]);
+    session
+        .exp_string("Remove the profiles of agent second?")
+        .unwrap();
+    session.send_line("n").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    assert!(world.state().join("agents/second/agent").exists());
+    let mut session = at_terminal(&mut world, &["agents", "remove", "second"]);
+    session
+        .exp_string("Remove the profiles of agent second?")
+        .unwrap();
+    session.send_line("y").unwrap();
+    end(session);
+    assert!(!world.state().join("agents/second/agent").exists());
+}
+
+#[test]
+fn quickstart_goes_through_at_a_terminal() {
+    let mut world = World::empty();
+    let mut session = at_terminal(&mut world, &["quickstart", "--kdf", "minimal"]);
+    session.exp_string("A new passphrase: ").unwrap();
+    session.send_line(PASSPHRASE).unwrap();
+    session.exp_string("once more: ").unwrap();
+    session.send_line(PASSPHRASE).unwrap();
+    session.exp_string("Recovery code").unwrap();
+    session.exp_string("(hidden; any value will do): ").unwrap();
+    session.send_line("sk-typed-key").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    assert!(
+        rest.contains("It got the key") && !rest.contains("sk-typed-key"),
+        "{rest}"
+    );
+    let script = "printf %s $OPENAI_API_KEY";
+    assert_eq!(
+        world.run(&["run", "--", "sh", "-c", script]).ok().text(),
+        "sk-typed-key"
+    );
+}
