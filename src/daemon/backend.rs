@@ -1,10 +1,10 @@
 //! The runtime as what the daemon serves.
 
-use super::{Backend, Cause, Unlock};
+use super::{Backend, Cause, Reloaded, Unlock};
 use crate::error::Failure;
 use crate::runtime::Runtime;
 use crate::runtime::activate::{Tolerance, require};
-use crate::runtime::service::{Answer, Report, Request, SnapshotState};
+use crate::runtime::service::{Answer, Report, Request};
 use crate::secret::SecretValue;
 use crate::sys::peer::Peer;
 use crate::vault::SubKeys;
@@ -29,10 +29,16 @@ impl Backend for Runtime {
         Runtime::lock(self);
     }
 
-    fn reload(&self, cause: Cause) -> Result<SnapshotState, Failure> {
-        match cause {
+    fn reload(&self, cause: Cause) -> Reloaded {
+        let state = match cause {
             Cause::Signal => Runtime::reload(self).map(|report| report.snapshot.state),
             Cause::Changed => self.refresh(),
+        };
+        let hook = self.tell_changes().err();
+        Reloaded {
+            state,
+            events: self.take_events(),
+            hook,
         }
     }
 

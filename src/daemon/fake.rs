@@ -1,7 +1,7 @@
 //! For tests: a backend that remembers what it was asked, and a clock that is set by hand.
 
 use super::session::{Clock, Flag};
-use super::{Backend, Cause, Unlock};
+use super::{Backend, Cause, Reloaded, Unlock};
 use crate::error::{Code, Failure};
 use crate::runtime::service::{
     Answer, Committed, LockState, Outcome, Reply, Report, Request, SnapshotState, SnapshotStatus,
@@ -180,9 +180,13 @@ impl Backend for Fake {
         self.note("locked");
     }
 
-    fn reload(&self, cause: Cause) -> Result<SnapshotState, Failure> {
+    fn reload(&self, cause: Cause) -> Reloaded {
         self.note(format!("reload {cause:?}"));
-        Ok(SnapshotState::Degraded)
+        Reloaded {
+            state: Ok(SnapshotState::Degraded),
+            events: Vec::new(),
+            hook: None,
+        }
     }
 
     fn watched(&self) -> Vec<PathBuf> {

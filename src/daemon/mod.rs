@@ -32,6 +32,7 @@ use self::start::Handover;
 use crate::error::{Code, Failure};
 use crate::runtime::service::{Answer, Report, Request, SnapshotState};
 use crate::secret::SecretValue;
+use crate::snapshot::Event;
 use crate::sys::peer::Peer;
 use crate::sys::signals::Signals;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,17 @@ pub enum Cause {
     Changed,
 }
 
+/// What a reload did.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// The state of the snapshot, or why no build could be tried.
+    pub state: Result<SnapshotState, Failure>,
+    /// The changes of state since the last reload, each once.
+    pub events: Vec<Event>,
+    /// Why the change hook failed, if a value changed and the hook failed.
+    pub hook: Option<Failure>,
+}
+
 /// What answers requests; shared by all connections. Reads must not wait for a slow resolve or
 /// a commit of another connection.
 pub trait Backend: Send + Sync {
@@ -88,7 +100,7 @@ pub trait Backend: Send + Sync {
     fn lock(&self);
 
     /// Builds a new snapshot; keeps the last good one on failure.
-    fn reload(&self, cause: Cause) -> Result<SnapshotState, Failure>;
+    fn reload(&self, cause: Cause) -> Reloaded;
 
     /// The files whose change calls for a reload; asked again after each reload.
     fn watched(&self) -> Vec<PathBuf>;

@@ -11,6 +11,7 @@ use crate::error::{Code, Failure};
 use crate::name::{AgentId, RecordName};
 use crate::reference::{SecretRef, Source};
 use crate::snapshot::{Event, Machine, RefFailure, Resolution, Snapshot, State, Wanted};
+use crate::source;
 use crate::sys::clock;
 use std::collections::HashMap;
 use std::sync::{Arc, TryLockError};
@@ -173,7 +174,10 @@ impl Runtime {
 
     fn try_activate(&self, tolerance: Tolerance) -> Result<Report, Failure> {
         *held(&self.tolerance) = tolerance;
-        let ground = self.fresh_ground()?;
+        let mut ground = self.fresh_ground()?;
+        if self.auto_seal(&ground)? {
+            ground = self.fresh_ground()?;
+        }
         let generation = self.generation()?;
         let wanted = ground.wanted();
         let refs = wanted.iter().map(|want| want.reference.clone());
@@ -214,11 +218,52 @@ impl Runtime {
         let event = {
             let mut machine = held(&self.activation);
             match built {
-                Ok(snapshot) => machine.published(snapshot, now),
+                Ok(snapshot) => {
+                    self.remember_changes(machine.snapshot(), &snapshot);
+                    machine.published(snapshot, now)
+                }
                 Err(error) => machine.failed(error.into_failures(), now),
             }
         };
         self.note(event);
+    }
+
+    /// Notes which values differ, for the change hook. The first snapshot changes nothing.
+    fn remember_changes(&self, old: Option<&Arc<Snapshot>>, new: &Snapshot) {
+        if let Some(old) = old {
+            let diff = old.diff(new);
+            let refs = diff
+                .added
+                .into_iter()
+                .chain(diff.changed)
+                .chain(diff.removed);
+            held(&self.changed).extend(refs);
+        }
+    }
+
+    /// Runs the change hook if a value in use changed since it ran last: the hook gets the names
+    /// of the refs on its stdin, `{"event":"changed","refs":["vault:openai/default"]}`.
+    ///
+    /// # Errors
+    /// Why the hook failed. It is not run again for the same change.
+    pub fn tell_changes(&self) -> Result<(), Failure> {
+        let changed = std::mem::take(&mut *held(&self.changed));
+        let ground = self.ground()?;
+        let Some(hook) = ground
+            .config
+            .daemon
+            .on_change
+            .as_ref()
+            .filter(|_| !changed.is_empty())
+        else {
+            return Ok(());
+        };
+        let names: Vec<String> = changed.iter().map(SecretRef::to_string).collect();
+        let message = serde_json::json!({"event": "changed", "refs": names}).to_string();
+        self.with_context(&ground.config, |context| {
+            let told = source::exec::notify(hook, message.as_bytes(), &context);
+            told.map_err(|error| Failure::of(&error))
+        })
     }
 
     fn note(&self, event: Option<Event>) {

@@ -23,6 +23,7 @@ use crate::source;
 use crate::store::{Options, StateDir, VaultFile};
 use crate::sys::clock;
 use crate::vault::{Change, Expect, Header, Meta, RecordInfo, RecordKind, SubKeys};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -38,6 +39,8 @@ pub struct Runtime {
     pub(super) activation: Mutex<Machine>,
     pub(super) tolerance: Mutex<Tolerance>,
     pub(super) events: Mutex<Vec<Event>>,
+    /// Refs whose value changed since the change hook ran last.
+    pub(super) changed: Mutex<BTreeSet<SecretRef>>,
     /// Held while a snapshot is built, so that builds follow each other.
     pub(super) building: Mutex<()>,
     ground: Mutex<Option<Arc<Ground>>>,
@@ -56,6 +59,7 @@ impl Runtime {
             activation: Mutex::new(machine()),
             tolerance: Mutex::new(Tolerance::default()),
             events: Mutex::new(Vec::new()),
+            changed: Mutex::new(BTreeSet::new()),
             building: Mutex::new(()),
             ground: Mutex::new(None),
             exec_cache: source::exec::Cache::default(),
@@ -200,21 +204,31 @@ impl Runtime {
         config: &Config,
         refs: impl IntoIterator<Item = SecretRef>,
     ) -> Result<Outcomes, Failure> {
+        self.with_context(config, |context| {
+            let resolver = Resolver {
+                config,
+                context,
+                vault: self,
+            };
+            resolver.resolve(refs)
+        })
+    }
+
+    /// Lends this process's surroundings to a source.
+    pub(super) fn with_context<T>(
+        &self,
+        config: &Config,
+        act: impl FnOnce(source::Context<'_>) -> T,
+    ) -> T {
         let home = std::env::home_dir();
         let env = |name: &str| std::env::var_os(name);
-        let context = source::Context {
+        act(source::Context {
             env: &env,
             home: home.as_deref(),
             debug_exec: self.debug_exec,
             batch: config.resolution.batch,
             cache: Some(&self.exec_cache),
-        };
-        Resolver {
-            config,
-            context,
-            vault: self,
-        }
-        .resolve(refs)
+        })
     }
 
     /// Config and profiles as they were read last; reads them if they were not read yet.
@@ -242,7 +256,7 @@ impl Runtime {
         })
     }
 
-    fn with_vault<T>(
+    pub(super) fn with_vault<T>(
         &self,
         act: impl FnOnce(&mut OpenVault) -> Result<T, Failure>,
     ) -> Result<T, Failure> {

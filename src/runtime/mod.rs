@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activate;
+mod auto_seal;
 pub mod export;
 pub mod ground;
 pub mod local;

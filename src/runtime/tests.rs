@@ -390,6 +390,79 @@ fn a_commit_does_not_run_commands_again() {
     assert_eq!(world.resolve(&["exec@op:key"]), [Ok("second".to_owned())]);
 }
 
+/// Plaintext is moved only if the config asks for it, and only to where it can't displace
+/// anything; what can't be moved stays, and the start says why.
+#[test]
+fn plaintext_profiles_are_sealed_on_request() {
+    const PLAIN: &str = r#"{"version":1, "mine": 7, "profiles":{
+        "openai:default":{"type":"api_key","provider":"openai","key":"sk-plain-canary"}}}"#;
+    let world = World::new();
+    world.profiles("main", PLAIN);
+    let path = world.state.auth_profiles(&AgentId::main());
+    world.activate();
+    assert_eq!(fs::read_to_string(&path).unwrap(), PLAIN);
+    assert_eq!(world.get("openai/default"), Err(Code::RecordAbsent));
+
+    world.config(r#"{"vault":{"autoSeal":true}}"#);
+    let report = world.activate();
+    assert_eq!(report.snapshot.state, SnapshotState::Active);
+    assert_eq!(report.snapshot.refs, 1);
+    assert_eq!(
+        world.get("openai/default").as_deref(),
+        Ok("sk-plain-canary")
+    );
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(
+        !text.contains("canary") && text.contains("\"mine\": 7"),
+        "{text}"
+    );
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    let other = PLAIN.replace("sk-plain-canary", "sk-other");
+    world.profiles("main", &other);
+    let failure = world.runtime.activate(Tolerance::default()).unwrap_err();
+    assert_eq!(failure.code, Code::RecordExists);
+    assert!(failure.message.contains("openai:default"), "{failure}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), other);
+    assert_eq!(
+        world.get("openai/default").as_deref(),
+        Ok("sk-plain-canary")
+    );
+}
+
+/// The hook hears which refs changed, once for each change, and no value.
+#[test]
+fn the_change_hook_hears_of_every_change_once() {
+    let world = World::new();
+    let heard = world.folder.path().join("heard");
+    let command = world.folder.path().join("hook");
+    fs::write(&command, format!("#!/bin/sh\ncat >>{}\n", heard.display())).unwrap();
+    fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
+    let command = command.display();
+    world.config(&format!(
+        r#"{{"daemon":{{"hooks":{{"onChange":{{"command":"{command}"}}}}}}}}"#
+    ));
+    world.profiles("main", OPENAI);
+    world.put("openai/default", "sk-1");
+    world.activate();
+    world.runtime.tell_changes().unwrap();
+    assert!(!heard.exists(), "a start changes nothing");
+
+    world.put("openai/default", "sk-2");
+    world.put("other", "not in use");
+    for _ in 0..2 {
+        world.runtime.tell_changes().unwrap();
+    }
+    let text = fs::read_to_string(&heard).unwrap();
+    assert_eq!(
+        text,
+        r#"{"event":"changed","refs":["vault:openai/default"]}"#
+    );
+}
+
 #[test]
 fn a_broken_config_degrades_and_names_the_place() {
     let world = World::new();

@@ -5,6 +5,7 @@ use crate::daemon::Cause;
 use crate::daemon::session::Flag;
 use crate::daemon::watch::Watch;
 use crate::runtime::service::SnapshotState;
+use crate::snapshot::Event;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -122,7 +123,19 @@ fn reload(shared: &Shared, watch: &mut Watch, cause: Cause) {
         Cause::Signal => "on a signal",
         Cause::Changed => "after a change",
     };
-    match shared.backend.reload(cause) {
+    let reloaded = shared.backend.reload(cause);
+    for event in reloaded.events {
+        shared
+            .log
+            .line(format_args!("secrets {}", event_text(event)));
+    }
+    if let Some(failure) = reloaded.hook {
+        let code = failure.code.as_str();
+        shared
+            .log
+            .line(format_args!("the change hook failed: {code}"));
+    }
+    match reloaded.state {
         Ok(state) => {
             let state = state_text(state);
             shared
@@ -144,6 +157,17 @@ fn reload(shared: &Shared, watch: &mut Watch, cause: Cause) {
         }
     }
     watch.set(shared.backend.watched());
+}
+
+/// A change of state as the log tells it, once.
+fn event_text(event: Event) -> &'static str {
+    match event {
+        Event::Activated => "activated",
+        Event::Degraded => "degraded: the last good values serve",
+        Event::Recovered => "recovered",
+        Event::Failed => "failed: there are no values to serve",
+        Event::Sealed => "sealed",
+    }
 }
 
 /// The state as people read it.

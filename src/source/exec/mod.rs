@@ -19,7 +19,7 @@ pub use cache::{Cache, MAX_CACHED};
 
 use super::Context;
 use super::path::PathError;
-use crate::config::ExecProvider;
+use crate::config::{ExecProvider, Hook, LiteralEnv};
 use crate::error::{Code, Coded};
 use crate::secret::{MAX_VALUE, SecretValue};
 use crate::sys::spawn::{Environment, Image, Program};
@@ -35,6 +35,10 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause before a retry.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The most output of a hook in bytes; it is not kept.
+pub const MAX_HOOK_OUTPUT: u64 = 1 << 20;
+/// The variables of ours that a hook gets, where they are set.
+pub const HOOK_ENV: [&str; 5] = ["HOME", "LANG", "PATH", "USER", "XDG_RUNTIME_DIR"];
 
 /// Resolves `exec` refs of one provider in one call.
 pub fn resolve(
@@ -112,6 +116,31 @@ fn ask(
             Ok(output) => return response::parse(alias, ids, output.stdout(), provider.json_only),
         }
     }
+}
+
+/// Runs a hook: the same checks and limits as a provider's command, `message` on its stdin, its
+/// output thrown away. It gets the few variables that a program of the user needs to find its own
+/// files ([`HOOK_ENV`]), and no secret.
+///
+/// # Errors
+/// The command fails a check, can't be started, takes too long, or ends with another code than 0.
+pub fn notify(hook: &Hook, message: &[u8], ctx: &Context<'_>) -> Result<(), ExecError> {
+    let provider = ExecProvider {
+        command: hook.command.clone(),
+        args: hook.args.clone(),
+        timeout: hook.timeout,
+        no_output_timeout: hook.timeout,
+        max_output_bytes: MAX_HOOK_OUTPUT,
+        json_only: true,
+        env: LiteralEnv::default(),
+        pass_env: HOOK_ENV.iter().map(|name| (*name).to_owned()).collect(),
+        trusted_dirs: Vec::new(),
+        allow_symlink_command: false,
+        allow_insecure_path: false,
+        retries: 0,
+        cache_ttl: Duration::ZERO,
+    };
+    call("hook", &provider, message, ctx).map(drop)
 }
 
 /// The request; aliases and ids need no escape, but the library makes sure.
