@@ -189,7 +189,7 @@ pub trait Coded: std::error::Error {
 }
 
 /// An error flattened to what may cross a process border or be shown to a person: its code and
-/// its text (a lowercase fragment that fits "failed to …: <text>").
+/// its text (a lowercase fragment that fits "failed to …: …").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {

@@ -203,10 +203,12 @@ fn set_up(world: &mut World) {
         environment.display()
     );
     let command = world.write("provider", 0o700, &script);
+    let stored =
+        serde_json::json!({ "source": "vault", "provider": "default", "id": "openai/default" });
     let config = serde_json::json!({
         "secrets": { "providers": { "op": { "source": "exec", "command": command } } },
         "models": { "providers": {
-            "openai": { "apiKey": { "source": "vault", "provider": "default", "id": "openai/default" } },
+            "openai": { "apiKey": stored },
             "other": { "apiKey": { "source": "exec", "provider": "op", "id": "a" } },
         } },
     });

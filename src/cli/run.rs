@@ -33,7 +33,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 
-    /// Replace resolved values in the program's output by [redacted]
+    /// Replace resolved values in the program's output by a placeholder
     #[arg(long)]
     mask: bool,
 

@@ -1,6 +1,6 @@
 //! Suite 1: XChaCha20-Poly1305, HKDF-SHA-256, HMAC-SHA-256, SHA-256 and Argon2id, nothing else.
 //!
-//! Invariants: there is no choice of algorithms; every label and derivation stands in [`derive`];
+//! Invariants: no choice of algorithms; all labels and derivations stand in [`mod@derive`];
 //! every call that touches a key runs in a function that is never inlined and is followed by
 //! [`bleach`], and no cipher, hash or MAC object outlives its call; keys are made in place in
 //! [`crate::secret::Key`]. Deliberately not here: the file format (`vault`), age (`unlock`).

@@ -1,12 +1,12 @@
-//! Handing values over: [`run`] to a program's environment, [`inject`] to a text.
+//! Handing values over: [`run()`] to a program's environment, [`inject()`] to a text.
 //!
 //! | what | where |
 //! | --- | --- |
 //! | [`Lookup`], resolving all or nothing | here |
 //! | [`Binding`]: one variable and what it is made of | `binding` |
-//! | [`run`] | `run` |
+//! | [`run()`] | `run` |
 //! | replacing values in a program's output | [`mask`], `pump` |
-//! | [`inject`], [`write_private`] | `inject` |
+//! | [`inject()`], [`write_private`] | `inject` |
 //!
 //! Invariant: all or nothing: no program starts and no byte is written unless every SecretRef
 //! resolved. Values never lie in argv, in a temporary file, or in a `String`.

@@ -8,7 +8,7 @@
 //! | [`Routing`]: what the config says about profiles | [`routing`] |
 //! | [`Reason`]: why a profile may not be used | [`eligibility`] |
 //! | [`order::effective`]: which profiles are tried, in which order | [`order`] |
-//! | [`env_names`]: the variables that `run` sets | [`env`] |
+//! | [`env_names`]: the variables that `run` sets | [`mod@env`] |
 //! | [`setup_token`]: the rules for Anthropic's setup tokens | [`setup_token`] |
 //!
 //! Invariants: nothing is ever dropped from a file: unknown keys, profiles of unknown types and

@@ -1,6 +1,6 @@
 //! The payload of `vault export`: everything in a vault as one JSON document, and back.
 //!
-//! The document is `docs/export.md`. Invariants: what [`write`] wrote, [`read`] and [`plan`] bring
+//! The form: `docs/export.md`. Invariants: what [`write()`] wrote, [`read`] and [`plan`] bring
 //! back whole: names, kinds, metadata with unknown members, values byte for byte, older versions in
 //! their order; a plan changes nothing that is the same already, and never writes over another
 //! value unless told to.

