@@ -44,7 +44,7 @@ pub struct NewVaultArgs {
     #[arg(long, value_enum, default_value_t = KdfChoice::Calibrated)]
     pub kdf: KdfChoice,
 
-    /// Let this age recipient (age1..., ssh-ed25519 ...) open it; may be given more than once
+    /// Let this age recipient (age1..., or of a plugin) open it; may be given more than once
     #[arg(long, value_name = "RECIPIENT")]
     pub recipient: Vec<String>,
 

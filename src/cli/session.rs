@@ -34,7 +34,7 @@ pub struct UnlockArgs {
     #[arg(long, value_name = "N")]
     pub passphrase_fd: Option<i32>,
 
-    /// An age, SSH or plugin identity file; may be given more than once
+    /// An age identity file, of a plugin too; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub identity: Vec<PathBuf>,
 

@@ -84,7 +84,7 @@ struct AddPassphraseArgs {
 
 #[derive(Args)]
 struct AddRecipientArgs {
-    /// age1..., ssh-ed25519 ..., or a plugin's recipient
+    /// age1..., or the recipient of a plugin
     #[arg(value_name = "RECIPIENT", required = true)]
     recipients: Vec<String>,
 
