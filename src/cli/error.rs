@@ -143,7 +143,10 @@ fn advice(code: Code) -> Option<&'static str> {
         Code::RecordAbsent => "`reseal secrets list` shows what there is",
         Code::ProfileAbsent => "`reseal models auth list` shows what there is",
         Code::AgentAbsent => "`reseal agents list` shows what there is",
-        Code::ConfigPlaintext => "give --move to seal it into the vault",
+        Code::ConfigPlaintext => {
+            "`reseal secrets set TARGET --ref vault:NAME --move` seals it into the vault; TARGET is \
+             the profile or the config path"
+        }
         Code::ConfigAbsent => "make one with `reseal init`, or name it with --config",
         Code::ActivationFailed => "`reseal secrets resolve` shows every ref and why it failed",
         Code::DaemonVersion => "stop the other version with `reseal vault lock` and unlock again",

@@ -79,7 +79,9 @@ impl Runtime {
         let chosen =
             |place: &&Place| agent.is_none_or(|id| place.agent.as_ref().is_none_or(|a| a == id));
         let places: Vec<&Place> = ground.places.iter().filter(chosen).collect();
-        let active = places.iter().filter(|place| place.inactive.is_none());
+        let active = places
+            .iter()
+            .filter(|place| place.inactive.is_none() && !place.is_plaintext());
         let refs: Vec<SecretRef> = active.filter_map(|p| p.reference.clone().ok()).collect();
         let outcomes = self.resolve_with(&ground.config, refs)?;
         Ok(Report {

@@ -84,7 +84,8 @@ impl Ground {
 
     /// The places whose refs are in use; what stands there must be resolved.
     pub fn active(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter().filter(|place| place.inactive.is_none())
+        let used = |place: &&Place| place.inactive.is_none() && !place.is_plaintext();
+        self.places.iter().filter(used)
     }
 
     /// The refs that are in use, each with its owner.
@@ -121,10 +122,17 @@ impl Ground {
 }
 
 impl Place {
+    /// True if a value stands there itself.
+    pub fn is_plaintext(&self) -> bool {
+        let code = self.reference.as_ref().err().map(|failure| failure.code);
+        code == Some(Code::ConfigPlaintext)
+    }
+
     /// The report of a place whose ref was resolved, or not.
     pub fn report(&self, outcome: Option<&Failure>) -> RefReport {
         let failure = self.reference.as_ref().err().or(outcome).cloned();
         let (outcome, failure) = match (&self.inactive, failure) {
+            (_, failure) if self.is_plaintext() => (RefOutcome::Plaintext, failure),
             (Some(_), failure) => (RefOutcome::Inactive, failure),
             (None, None) => (RefOutcome::Ok, None),
             (None, failure) => (RefOutcome::Error, failure),
@@ -230,6 +238,7 @@ fn read_text(path: &Path) -> Result<Option<String>, Failure> {
 fn config_places(config: &Config) -> impl Iterator<Item = Place> {
     config.secret_inputs().iter().filter_map(|input| {
         let reference = match &input.input {
+            Ok(found) if input.is_plaintext() => Err(plaintext(found.reference().is_some())),
             Ok(found) => Ok(found.reference()?.clone()),
             Err(error) => Err(Failure::of(error)),
         };
@@ -245,6 +254,16 @@ fn config_places(config: &Config) -> impl Iterator<Item = Place> {
             optional: input.optional,
         })
     })
+}
+
+/// What is said of a value that stands where a ref belongs.
+fn plaintext(shadowed: bool) -> Failure {
+    let text = if shadowed {
+        "a plaintext value stands beside the ref; it is not used"
+    } else {
+        "a plaintext value stands where a ref belongs; it is not used"
+    };
+    Failure::new(Code::ConfigPlaintext, text)
 }
 
 /// A profile's ref is in use if the profile is in the effective order of its provider.
@@ -293,5 +312,13 @@ fn agent_places(agent: &Agent, config: &Config, now: UnixMs) -> Vec<Place> {
         inactive: inactive(profile),
         optional: profile.optional,
     };
-    agent.store.refs().map(place).collect()
+    let plain = agent.store.plaintext().into_iter().map(|found| Place {
+        agent: Some(agent.id.clone()),
+        owner: format!("{}: {} ({})", agent.id, found.profile, found.field),
+        file: agent.store.name().to_owned(),
+        reference: Err(plaintext(found.shadowed)),
+        inactive: None,
+        optional: true,
+    });
+    agent.store.refs().map(place).chain(plain).collect()
 }

@@ -348,4 +348,6 @@ pub enum RefOutcome {
     Error,
     /// Not in use, hence not resolved.
     Inactive,
+    /// A value stands there itself, where a ref belongs. It is not used.
+    Plaintext,
 }

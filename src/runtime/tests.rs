@@ -302,6 +302,17 @@ fn a_start_resolves_what_is_in_use_and_only_that() {
 }
 
 #[test]
+fn plaintext_in_the_config_is_reported_by_its_path() {
+    let world = World::new();
+    world.config(r#"{"models":{"providers":{"openai":{"apiKey":"sk-plain-canary"}}}}"#);
+    let report = world.activate();
+    let entry = &report.refs[0];
+    assert_eq!(entry.owner, "models.providers.openai.apiKey");
+    assert_eq!(entry.outcome, RefOutcome::Plaintext);
+    assert!(!format!("{report:?}").contains("canary"));
+}
+
+#[test]
 fn a_failed_start_lists_every_failure() {
     let world = World::new();
     world.profiles("main", OPENAI);
@@ -399,7 +410,10 @@ fn plaintext_profiles_are_sealed_on_request() {
     let world = World::new();
     world.profiles("main", PLAIN);
     let path = world.state.auth_profiles(&AgentId::main());
-    world.activate();
+    let report = world.activate();
+    assert_eq!(report.refs[0].outcome, RefOutcome::Plaintext);
+    assert_eq!(report.refs[0].owner, "main: openai:default (key)");
+    require(&report).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), PLAIN);
     assert_eq!(world.get("openai/default"), Err(Code::RecordAbsent));
 

@@ -7,7 +7,7 @@ use crate::cli::profiles::Profiles;
 use crate::cli::table::{Table, cell};
 use crate::cli::when;
 use crate::profile::eligibility::credential;
-use crate::profile::{Expiry, Profile, Reason, normal_provider};
+use crate::profile::{Expiry, Profile, ProfileType, Reason, normal_provider};
 use crate::reference::SecretRef;
 use clap::Args;
 use serde::Serialize;
@@ -127,10 +127,19 @@ fn table(chosen: &[&Profile], profiles: &Profiles) -> Table {
 /// Says what in the file is not as it should be.
 fn warn(context: &Context, profiles: &Profiles) -> Result<(), CliError> {
     for plain in profiles.store.plaintext() {
+        let is_oauth = profiles
+            .store
+            .get(&plain.profile)
+            .is_some_and(|profile| profile.kind.profile_type() == ProfileType::OAuth);
+        let advice = if is_oauth {
+            "this version can't seal OAuth token sets yet, and does not use them".to_owned()
+        } else {
+            let id = &plain.profile;
+            format!("seal it with `reseal secrets set {id} --ref vault:NAME --move`")
+        };
         context.out.warn(&format!(
-            "{} holds plaintext in \"{}\"; seal it with `reseal secrets set {} --ref vault:NAME \
-             --move`",
-            plain.profile, plain.field, plain.profile
+            "{} holds plaintext in \"{}\"; {advice}",
+            plain.profile, plain.field
         ));
     }
     for ignored in profiles.store.ignored() {

@@ -55,6 +55,7 @@ pub fn print_report(context: &Context, report: &Report) -> Result<(), CliError> 
             RefOutcome::Error if entry.optional => cell("error", Tone::Warning),
             RefOutcome::Error => cell("error", Tone::Bad),
             RefOutcome::Inactive => cell("inactive", Tone::Faint),
+            RefOutcome::Plaintext => cell("plaintext", Tone::Warning),
         };
         let reference = entry.reference.as_ref().map(ToString::to_string);
         let reference = reference.unwrap_or_else(|| "(not a ref)".to_owned());

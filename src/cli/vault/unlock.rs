@@ -163,7 +163,7 @@ pub fn tell(context: &Context, report: &Report) {
         status::plural(refs, "ref")
     ));
     for entry in &report.refs {
-        if entry.outcome == RefOutcome::Error {
+        if matches!(entry.outcome, RefOutcome::Error | RefOutcome::Plaintext) {
             let why = entry
                 .failure
                 .as_ref()
