@@ -66,6 +66,8 @@ pub struct Spawn<'a> {
 /// Starts the daemon and waits until it serves; gives what its activation found. The code
 /// `daemon.running` means that another one was faster: connect to it instead.
 pub fn spawn_detached(spawn: &Spawn<'_>) -> Result<Report, Failure> {
+    // A lock or a pipe of the caller's that the daemon kept would make others wait for its end.
+    crate::sys::fds::close_at_exec().map_err(StartError::Spawn)?;
     let (ours, theirs) = UnixStream::pair().map_err(StartError::Spawn)?;
     let mut wire = Wire::new(ours, HAND_OVER_LIMIT).map_err(StartError::Spawn)?;
     let mut command = Command::new("/proc/self/exe");

@@ -5,6 +5,7 @@
 //! environment is made at its final size and wiped when the start is over. Which program is fit to
 //! be started is not decided here.
 
+use crate::sys::fds::close_at_exec;
 use crate::sys::harden;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
@@ -240,7 +241,7 @@ pub fn start(image: Image, setup: Setup) -> io::Result<Child> {
         if session {
             rustix::process::setsid()?;
         }
-        close_others()?;
+        close_at_exec()?;
         harden::release();
         Err(image.execute())
     };
@@ -252,7 +253,7 @@ pub fn start(image: Image, setup: Setup) -> io::Result<Child> {
 
 /// Becomes the program: same process id, nothing of this one left. Returns only on failure.
 pub fn replace(image: &Image) -> io::Error {
-    if let Err(error) = close_others() {
+    if let Err(error) = close_at_exec() {
         return error;
     }
     harden::release();
@@ -263,24 +264,6 @@ pub fn replace(image: &Image) -> io::Error {
     // SAFETY: puts the disposition back that was there before.
     unsafe { libc::signal(libc::SIGPIPE, before) };
     refused
-}
-
-/// Lets every descriptor but 0 to 2 close at exec. The library's own error pipe does so anyway.
-fn close_others() -> io::Result<()> {
-    // SAFETY: takes three numbers; sets a flag on descriptors, closes none of them now.
-    let outcome = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if outcome == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }
 
 fn c_string(text: OsString) -> io::Result<CString> {
