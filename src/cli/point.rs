@@ -54,21 +54,22 @@ pub fn run(context: &Context, wish: Wish<'_>) -> Done {
         let why = "a plaintext value stands there, and would be lost";
         return Err(CliError::because(doing, Code::ConfigPlaintext, why));
     }
-    let moved = plaintext.is_some();
-    let value = match plaintext {
-        Some(value) => Some(value),
+    let value = match &plaintext {
+        Some(value) => Some(value.clone()),
         None => given_value(context, wish.value)?,
     };
-    let stored = value.is_some();
+    let (moved, stored) = (plaintext.is_some(), value.is_some());
     if let Some(value) = value {
         store(context, &wish, value, &doing)?;
     }
+    // Another program may write the file meanwhile: only what was stored may be replaced.
+    let plaintext = plaintext.as_ref();
     let file = match &target {
-        Target::Profile(id) => write_ref(context, id, &wish.reference, moved),
+        Target::Profile(id) => write_ref(context, id, &wish.reference, plaintext),
         Target::Path(path) => {
             let reference = wish.reference.to_json();
             state_files::edit_config(context, |document| {
-                refuse_other(document, path, moved)?;
+                refuse_other(document, path, plaintext)?;
                 Ok(document.set(path, reference.clone())?)
             })
             .map(|()| context.config())
@@ -164,26 +165,35 @@ fn plaintext_at(context: &Context, target: &Target) -> Result<Option<SecretValue
         }
         Target::Path(path) => {
             let document = state_files::config_document(context)?;
-            let text = document.get(path).and_then(|value| value.as_str());
-            let plaintext = text.filter(|_| is_plaintext(&document, path));
-            Ok(plaintext.map(|text| SecretValue::copy_of(text.trim().as_bytes())))
+            Ok(plaintext_in(&document, path))
         }
     }
 }
 
-fn is_plaintext(document: &Document, path: &DocumentPath) -> bool {
-    let value = document.get(path);
-    let input = value.map(|value| SecretInput::parse(value, &Default::default()));
-    matches!(input, Some(Ok(SecretInput::Plaintext)))
+fn plaintext_in(document: &Document, path: &DocumentPath) -> Option<SecretValue> {
+    let value = document.get(path)?;
+    match SecretInput::parse(value, &Default::default()) {
+        Ok(SecretInput::Plaintext) => {
+            let text = value.as_str()?;
+            Some(SecretValue::copy_of(text.trim().as_bytes()))
+        }
+        _ => None,
+    }
 }
 
 /// Only a ref, an empty place or the plaintext that was moved may be replaced.
-fn refuse_other(document: &Document, path: &DocumentPath, moved: bool) -> Result<(), Failure> {
+fn refuse_other(
+    document: &Document,
+    path: &DocumentPath,
+    moved: Option<&SecretValue>,
+) -> Result<(), Failure> {
     let Some(value) = document.get(path) else {
         return Ok(());
     };
     match SecretInput::parse(value, &Default::default()) {
-        Ok(SecretInput::Plaintext) if !moved => {
+        Ok(SecretInput::Plaintext)
+            if moved.is_none() || plaintext_in(document, path).as_ref() != moved =>
+        {
             let why = format!("a plaintext value stands at {path}, and would be lost");
             Err(Failure::new(Code::ConfigPlaintext, why))
         }
@@ -199,10 +209,10 @@ fn write_ref(
     context: &Context,
     id: &ProfileId,
     reference: &SecretRef,
-    replace_plaintext: bool,
+    moved: Option<&SecretValue>,
 ) -> Result<PathBuf, Failure> {
     state_files::edit_profiles(context, &context.agent, |store| {
-        store.set_ref(id, reference, replace_plaintext)
+        store.set_ref(id, reference, moved)
     })
 }
 

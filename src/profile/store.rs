@@ -196,7 +196,11 @@ impl Store {
             ProfileKind::ApiKey { .. } | ProfileKind::Token { .. } => profile.plaintext.first()?,
             ProfileKind::OAuth { .. } => return None,
         };
-        let text = self.document.get(&path(id).join(*field))?.as_str()?;
+        self.plaintext_in(id, field)
+    }
+
+    fn plaintext_in(&self, id: &ProfileId, field: &str) -> Option<SecretValue> {
+        let text = self.document.get(&path(id).join(field))?.as_str()?;
         Some(SecretValue::copy_of(text.trim().as_bytes()))
     }
 
@@ -244,13 +248,13 @@ impl Store {
     /// becomes an API key of the id's provider.
     ///
     /// # Errors
-    /// [`ProfileError::Plaintext`] if a plaintext value would be lost and `replace_plaintext` is
-    /// not given; [`ProfileError::OtherType`] as for [`Store::put`].
+    /// [`ProfileError::Plaintext`] if a plaintext value would be lost that is not `moved`, which is
+    /// safe elsewhere; [`ProfileError::OtherType`] as for [`Store::put`].
     pub fn set_ref(
         &mut self,
         id: &ProfileId,
         reference: &SecretRef,
-        replace_plaintext: bool,
+        moved: Option<&SecretValue>,
     ) -> Result<(), ProfileError> {
         let (provider, credential) = match self.get(id) {
             None => (
@@ -258,7 +262,11 @@ impl Store {
                 NewCredential::ApiKey(reference.clone()),
             ),
             Some(old) => {
-                if !old.plaintext.is_empty() && !replace_plaintext {
+                let is_safe = |field: &&str| {
+                    let value = self.plaintext_in(id, field);
+                    value.is_some() && value.as_ref() == moved
+                };
+                if !old.plaintext.iter().all(is_safe) {
                     return Err(ProfileError::Plaintext(id.clone()));
                 }
                 return self.change_ref(id, &old.kind.clone(), reference);
@@ -373,3 +381,6 @@ impl NewProfile {
         Value::Object(object)
     }
 }
+
+#[cfg(test)]
+mod tests;

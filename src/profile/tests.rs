@@ -173,7 +173,7 @@ fn what_is_odd_is_reported_and_kept() {
 fn an_edit_leaves_every_other_byte() {
     let mut store = store(ODD);
     store
-        .set_ref(&id("a:blank"), &reference("vault:new"), false)
+        .set_ref(&id("a:blank"), &reference("vault:new"), None)
         .unwrap();
     let before: Vec<_> = ODD.lines().collect();
     let after = store.text().to_owned();
@@ -246,21 +246,24 @@ fn nothing_is_replaced_that_would_be_lost() {
     let oauth = id("openai-codex:me@x");
     let refused = Err(ProfileError::OtherType(oauth.clone()));
     assert_eq!(store.put(&oauth, &new), refused);
-    assert_eq!(store.set_ref(&oauth, &target, true), refused);
     let plain = Err(ProfileError::Plaintext(oauth.clone()));
-    assert_eq!(store.set_ref(&oauth, &target, false), plain);
+    assert_eq!(store.set_ref(&oauth, &target, None), plain);
     assert_eq!(store.text(), before);
 
     let mut store = Store::parse(ODD, "f", &Defaults::default()).unwrap();
     assert!(store.put(&id("a:passkey"), &new).is_err());
-    assert!(store.set_ref(&id("a:list"), &target, true).is_err());
+    assert!(store.set_ref(&id("a:list"), &target, None).is_err());
     let both = id("a:both");
-    assert_eq!(
-        store.set_ref(&both, &target, false),
-        Err(ProfileError::Plaintext(both.clone()))
-    );
+    let other = SecretValue::copy_of(b"another value, written meanwhile");
+    for moved in [None, Some(&other)] {
+        assert_eq!(
+            store.set_ref(&both, &target, moved),
+            Err(ProfileError::Plaintext(both.clone()))
+        );
+    }
     assert_eq!(store.text(), ODD);
-    store.set_ref(&both, &target, true).unwrap();
+    let moved = store.plaintext_value(&both);
+    store.set_ref(&both, &target, moved.as_ref()).unwrap();
     assert!(!store.text().contains("canary-shadowed"));
 }
 

@@ -7,7 +7,7 @@ use super::ground::{Agent, Ground};
 use super::local::Runtime;
 use crate::error::{Code, Failure};
 use crate::name::{ProfileId, RecordName};
-use crate::profile::ProfileType;
+use crate::profile::{ProfileError, ProfileType};
 use crate::reference::SecretRef;
 use crate::secret::SecretValue;
 use crate::store::files;
@@ -52,7 +52,11 @@ impl Runtime {
                 Some(ProfileType::Token | ProfileType::OAuth) | None => RecordKind::Static,
             };
             let name = self.seal_value(&found.profile, kind, &value)?;
-            store.set_ref(&found.profile, &SecretRef::to_record(&name), true)?;
+            match store.set_ref(&found.profile, &SecretRef::to_record(&name), Some(&value)) {
+                // Another value stands beside it, which would be lost.
+                Err(ProfileError::Plaintext(_)) => {}
+                other => other?,
+            }
         }
         if store.text() == before {
             return Ok(false);
