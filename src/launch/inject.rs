@@ -6,8 +6,6 @@ use crate::reference::Defaults;
 use crate::reference::embedded::{self, Piece};
 use crate::secret::SecretValue;
 use crate::store::files;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The largest filled text in bytes.
@@ -77,14 +75,5 @@ pub fn inject(
 /// # Errors
 /// `file.permission`, `file.io`.
 pub fn write_private(out: &Path, filled: &SecretValue) -> Result<(), Failure> {
-    // The replacement takes over the mode of what was there; tighten that first.
-    let loose = std::fs::metadata(out)
-        .is_ok_and(|old| old.is_file() && old.permissions().mode() & 0o777 != 0o600);
-    if loose {
-        std::fs::set_permissions(out, Permissions::from_mode(0o600)).map_err(|error| {
-            let text = format!("{} can't be made private: {error}", out.display());
-            Failure::new(Code::FilePermission, text)
-        })?;
-    }
     Ok(files::overwrite(out, filled.expose())?)
 }

@@ -92,28 +92,50 @@ pub fn write(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), Sto
         Some(before) => {
             let target = follow(path)?;
             let old = lock_unchanged(&target, before)?;
-            replace(&target, Some(&old), after)
+            replace(&target, &old, None, after)
         }
     }
 }
 
-/// Writes a file whatever was there, 0600 if it is new: for output that nobody edits.
+/// Writes a file whatever was there, 0600 afterwards: for output that nobody edits. A file of
+/// another user keeps its owner.
 ///
 /// # Errors
-/// `file.permission`; `file.io`.
+/// `file.permission`, also for a file of another user where others can put files: whoever waits
+/// there for what is written must not get it; `file.io`.
 pub fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let target = match follow(path) {
         Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return match write_new(path, bytes) {
                 // Somebody made it meanwhile.
-                Err(StoreError::Conflict(_)) => replace(&follow(path)?, None, bytes),
+                Err(StoreError::Conflict(_)) => overwrite_old(&follow(path)?, bytes),
                 other => other,
             };
         }
         other => other?,
     };
-    let old = open_regular(&target)?;
-    replace(&target, Some(&old), bytes)
+    overwrite_old(&target, bytes)
+}
+
+fn overwrite_old(target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let old = open_regular(target)?;
+    let folder = parent(target);
+    let metadata = old.metadata().map_err(StoreError::io("look at", target))?;
+    let around = fs::metadata(folder).map_err(StoreError::io("look at", folder))?;
+    if !is_trusted(&metadata) && around.mode() & 0o022 != 0 {
+        return Err(StoreError::Unsafe {
+            path: target.to_path_buf(),
+            why: "is owned by another user, in a folder where others can make files",
+        });
+    }
+    replace(target, &old, Some(PRIVATE), bytes)
+}
+
+const PRIVATE: u32 = 0o600;
+
+/// Ours or root's.
+fn is_trusted(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw() || metadata.uid() == 0
 }
 
 fn open_regular(path: &Path) -> Result<File, StoreError> {
@@ -149,7 +171,16 @@ fn read_bounded(file: &mut File, path: &Path, max: usize) -> Result<Vec<u8>, Sto
     Ok(bytes)
 }
 
+/// Where a path leads. A symlink of another user leads nowhere: it could make us write over any
+/// file of ours. (The kernel has such a rule for folders like `/tmp`, not switched on everywhere.)
 fn follow(path: &Path) -> Result<PathBuf, StoreError> {
+    let link = fs::symlink_metadata(path).map_err(StoreError::io("find", path))?;
+    if link.is_symlink() && !is_trusted(&link) {
+        return Err(StoreError::Unsafe {
+            path: path.to_path_buf(),
+            why: "is a symlink of another user",
+        });
+    }
     fs::canonicalize(path).map_err(StoreError::io("find", path))
 }
 
@@ -198,7 +229,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(conflict());
     }
-    let temp = Temp::beside(path, None)?;
+    let temp = Temp::beside(path)?;
     temp.fill(bytes)?;
     let mut taken = false;
     temp.name(|temp| {
@@ -210,8 +241,9 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_parent(path)
 }
 
-fn replace(path: &Path, old: Option<&File>, bytes: &[u8]) -> Result<(), StoreError> {
-    let temp = Temp::beside(path, old)?;
+fn replace(path: &Path, old: &File, mode: Option<u32>, bytes: &[u8]) -> Result<(), StoreError> {
+    let temp = Temp::beside(path)?;
+    temp.take_over(old, mode)?;
     temp.fill(bytes)?;
     temp.name(|temp| fs::rename(temp, path))?;
     sync_parent(path)
@@ -232,7 +264,7 @@ struct Temp {
 }
 
 impl Temp {
-    fn beside(target: &Path, like: Option<&File>) -> Result<Self, StoreError> {
+    fn beside(target: &Path) -> Result<Self, StoreError> {
         let mut random = [0u8; 8];
         sys::random::fill(&mut random);
         let mut name = target.file_name().unwrap_or_default().to_os_string();
@@ -245,20 +277,17 @@ impl Temp {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .map_err(StoreError::io("make", &path))?;
-        let temp = Self {
+        Ok(Self {
             path,
             file,
             named: false,
-        };
-        if let Some(like) = like {
-            temp.take_over(like)?;
-        }
-        Ok(temp)
+        })
     }
 
-    /// Gives the new file the owner and mode of the old one, the owner first: changing it clears
+    /// Gives the new file the owner of the old one, and its mode unless another is given, the owner
+    /// first: changing it clears
     /// mode bits, and at no time may the file be open to more people than the old one.
-    fn take_over(&self, like: &File) -> Result<(), StoreError> {
+    fn take_over(&self, like: &File, mode: Option<u32>) -> Result<(), StoreError> {
         let old = like
             .metadata()
             .map_err(StoreError::io("look at", &self.path))?;
@@ -272,7 +301,8 @@ impl Temp {
                 .map_err(io::Error::from)
                 .map_err(StoreError::io("keep the owner of", &self.path))?;
         }
-        rustix::fs::fchmod(self.file.as_fd(), Mode::from_raw_mode(old.mode() & 0o7777))
+        let mode = mode.unwrap_or(old.mode() & 0o7777);
+        rustix::fs::fchmod(self.file.as_fd(), Mode::from_raw_mode(mode))
             .map_err(io::Error::from)
             .map_err(StoreError::io("keep the mode of", &self.path))
     }

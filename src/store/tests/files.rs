@@ -57,8 +57,37 @@ fn mode_stays_and_a_symlink_stays_a_symlink() {
     assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o640);
     overwrite(&link, b"three").unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o640);
+    assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o600);
     assert_eq!(fs::read(&target).unwrap(), b"three");
+}
+
+#[test]
+fn nobody_else_waits_for_what_is_written_where_all_can_make_files() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (folder, path) = folder();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    let refused = |path: &PathBuf| code(overwrite(path, b"two").unwrap_err());
+
+    fs::write(&path, "planted").unwrap();
+    std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
+    assert_eq!(refused(&path), Code::FilePermission);
+    assert_eq!(fs::read(&path).unwrap(), b"planted");
+
+    let (link, ours) = (folder.path().join("link"), folder.path().join("ours"));
+    fs::write(&ours, "ours").unwrap();
+    symlink(&ours, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(1234), None).unwrap();
+    assert_eq!(refused(&link), Code::FilePermission);
+    let edited = write(&link, Some(b"ours"), b"two").unwrap_err();
+    assert_eq!(code(edited), Code::FilePermission);
+    assert_eq!(fs::read(&ours).unwrap(), b"ours");
+
+    // Where only its owner and root make files, a user's file is that user's.
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    overwrite(&path, b"two").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().uid(), 1234);
 }
 
 #[test]
