@@ -202,7 +202,7 @@ impl Runtime {
         })
     }
 
-    fn publish(
+    pub(super) fn publish(
         &self,
         generation: u64,
         wanted: &[Wanted],
@@ -219,6 +219,11 @@ impl Runtime {
         );
         let event = {
             let mut machine = held(&self.activation);
+            // Sources may have taken longer than the vault stayed open: values that come after the
+            // lock are for nobody. A lock that comes only now waits for `machine`, then wipes.
+            if self.is_locked() {
+                return;
+            }
             match built {
                 Ok(snapshot) => {
                     self.remember_changes(machine.snapshot(), &snapshot);

@@ -249,6 +249,10 @@ impl Runtime {
         Ok(read)
     }
 
+    pub(super) fn is_locked(&self) -> bool {
+        held(&self.vault).is_none()
+    }
+
     pub(super) fn generation(&self) -> Result<u64, Failure> {
         self.with_vault(|vault| {
             vault.catch_up()?;

@@ -553,3 +553,26 @@ fn a_report_changes_nothing() {
     assert_eq!(world.state_now(), SnapshotState::Sealed);
     assert!(world.runtime.take_events().is_empty());
 }
+
+#[test]
+fn values_that_come_after_the_lock_are_for_nobody() {
+    let world = World::new();
+    world.put("a", "canary");
+    let late: SecretRef = "vault:a".parse().unwrap();
+    let value = SecretValue::copy_of(b"canary");
+    let wanted = [crate::snapshot::Wanted {
+        reference: late.clone(),
+        owner: "test".to_owned(),
+        optional: false,
+    }];
+    let resolution = std::collections::HashMap::from([(late, Ok(value))]);
+    let tolerance = Tolerance::default();
+    world
+        .runtime
+        .publish(2, &wanted, resolution.clone(), tolerance);
+    assert_eq!(world.runtime.snapshot_status().state, SnapshotState::Active);
+    world.runtime.lock();
+    world.runtime.publish(3, &wanted, resolution, tolerance);
+    let status = world.runtime.snapshot_status();
+    assert_eq!((status.state, status.refs), (SnapshotState::Sealed, 0));
+}
