@@ -31,6 +31,7 @@ mod session;
 mod state_files;
 mod table;
 mod token;
+mod usage;
 mod vault;
 mod when;
 
@@ -112,7 +113,7 @@ pub fn main() -> ExitCode {
     report_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::show(error),
     };
     let Cli { command, global } = cli;
     // No secret was touched so far.
@@ -155,14 +156,6 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Completions(args) => completions::run(context, args.0),
         Command::Man(args) => man::run(context, args.0),
     }
-}
-
-/// Shows help, the version, or what is wrong with the command line. A reader of the help that
-/// went away is success.
-fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    let _ = std::io::stdout().flush();
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// The whole tree of commands, for completions, manual pages and the docs.

@@ -65,7 +65,8 @@ fn read_text(path: &Path) -> Result<Option<Text>, Failure> {
     }
 }
 
-/// Edits the config where it stands. `edit` may run again, on what another program wrote.
+/// Edits the config where it stands. `edit` may run again, on what another program wrote. What
+/// would be no valid config afterwards is not written.
 pub fn edit_config<T>(
     context: &Context,
     mut edit: impl FnMut(&mut Document) -> Result<T, Failure>,
@@ -78,6 +79,8 @@ pub fn edit_config<T>(
         let mut document = Document::parse(&text, &name(&path))?;
         let outcome = edit(&mut document)?;
         if document.text().as_bytes() != bytes.as_slice() {
+            // What the next command would refuse to read is not written.
+            Config::read(&document, Trust::Own)?;
             files::write(&path, Some(&bytes), document.text().as_bytes())?;
         }
         Ok(outcome)

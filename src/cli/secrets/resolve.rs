@@ -1,14 +1,20 @@
 //! `reseal secrets resolve`.
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Done};
+use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::lookup::Routed;
 use crate::cli::output::Tone;
 use crate::cli::session::{self, UnlockArgs, unexpected};
 use crate::cli::table::{Table, cell};
-use crate::error::Kind;
+use crate::daemon::client::Client;
+use crate::error::{Failure, Kind};
+use crate::launch::Lookup;
 use crate::name::AgentId;
-use crate::runtime::service::{RefOutcome, Reply, Report, Request};
+use crate::reference::SecretRef;
+use crate::runtime::ground::{Ground, Place};
+use crate::runtime::service::{RefOutcome, Reply, Report, Request, Service};
 use clap::Args;
+use std::collections::HashMap;
 
 /// Arguments of `secrets resolve`.
 #[derive(Args)]
@@ -25,16 +31,65 @@ const DOING: &str = "resolve the refs";
 
 /// Reports every ref.
 pub fn run(context: &Context, args: ResolveArgs) -> Done {
-    let mut service = session::service(context, &args.unlock)?;
-    let request = Request::Report {
-        agent: args.only_agent,
-    };
-    let answer = session::ask(service.as_mut(), DOING, request, Vec::new())?;
-    let Reply::Report(report) = answer.reply else {
-        return Err(unexpected(DOING, &answer.reply));
+    let report = match session::daemon(context)? {
+        // A daemon knows its own config only.
+        Some(client) if context.has_foreign_config() => resolve_here(context, &args, client)?,
+        Some(mut client) => ask(&mut client, args.only_agent)?,
+        None => ask(
+            session::service(context, &args.unlock)?.as_mut(),
+            args.only_agent,
+        )?,
     };
     print_report(context, &report)?;
     Ok(report_exit(&report))
+}
+
+fn ask(service: &mut dyn Service, agent: Option<AgentId>) -> Result<Report, CliError> {
+    let answer = session::ask(service, DOING, Request::Report { agent }, Vec::new())?;
+    match answer.reply {
+        Reply::Report(report) => Ok(report),
+        reply => Err(unexpected(DOING, &reply)),
+    }
+}
+
+/// The refs of the config that `--config` names, the daemon asked for those that are its to read.
+fn resolve_here(
+    context: &Context,
+    args: &ResolveArgs,
+    mut client: Client,
+) -> Result<Report, CliError> {
+    let answer = session::ask(&mut client, DOING, Request::Status, Vec::new())?;
+    let Reply::Status(status) = answer.reply else {
+        return Err(unexpected(DOING, &answer.reply));
+    };
+    let mut ground = Ground::read(&context.state, &context.config()).doing(DOING)?;
+    if let Some(agent) = &args.only_agent {
+        let chosen = |place: &Place| place.agent.as_ref().is_none_or(|id| id == agent);
+        ground.places.retain(chosen);
+    }
+    let refs: Vec<SecretRef> = ground
+        .active()
+        .filter_map(|place| place.reference.clone().ok())
+        .collect();
+    let mut lookup = Routed::new(context, &args.unlock)?;
+    let outcomes = lookup.resolve(&refs).doing(DOING)?;
+    let failed: HashMap<&SecretRef, &Failure> = refs
+        .iter()
+        .zip(&outcomes)
+        .filter_map(|(reference, outcome)| Some((reference, outcome.as_ref().err()?)))
+        .collect();
+    let report = |place: &Place| {
+        let reference = place.reference.as_ref().ok();
+        place.report(
+            reference
+                .and_then(|reference| failed.get(reference))
+                .copied(),
+        )
+    };
+    Ok(Report {
+        snapshot: status.snapshot,
+        refs: ground.places.iter().map(report).collect(),
+    })
 }
 
 /// Shows a report: every ref by name, owner and outcome.
