@@ -372,7 +372,7 @@ pub enum ConfigError {
     Value {
         /// The file.
         file: String,
-        /// The line, from 1; 0 if what is wrong is that nothing is there.
+        /// The line, from 1; that of the object around it if nothing is there.
         line: usize,
         /// The path.
         path: Path,

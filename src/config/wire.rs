@@ -28,10 +28,7 @@ impl<'d> Errors<'d> {
     pub(super) fn add(&self, path: &Path, problem: impl Into<String>) {
         let mut found = self.found.borrow_mut();
         if found.len() < MAX_ERRORS {
-            let line = self
-                .document
-                .position(path)
-                .map_or(0, |position| position.line);
+            let line = self.line(path);
             found.push(ConfigError::Value {
                 file: self.document.name().to_owned(),
                 line,
@@ -39,6 +36,13 @@ impl<'d> Errors<'d> {
                 problem: problem.into(),
             });
         }
+    }
+
+    /// The line of what stands at a path; of the object in which it is missing if nothing does.
+    fn line(&self, path: &Path) -> usize {
+        let above = std::iter::successors(Some(path.clone()), Path::parent);
+        let mut places = above.filter_map(|path| self.document.position(&path));
+        places.next().map_or(1, |position| position.line)
     }
 
     pub(super) fn into_found(self) -> Vec<ConfigError> {
