@@ -105,7 +105,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
 }
 
 /// Advice by code; most codes need none, because their text says it.
-fn advice(code: Code) -> Option<&'static str> {
+pub fn advice(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::VaultAbsent => "make a vault with `reseal init`, or name its folder with --state-dir",
         Code::VaultSealed => {
@@ -150,7 +150,10 @@ fn advice(code: Code) -> Option<&'static str> {
         Code::ConfigAbsent => "make one with `reseal init`, or name it with --config",
         Code::ActivationFailed => "`reseal secrets resolve` shows every ref and why it failed",
         Code::DaemonVersion => "stop the other version with `reseal vault lock` and unlock again",
-        Code::DaemonUnsafe => "make the folder yours alone: chmod 700",
+        Code::DaemonUnsafe => {
+            "choose a socket in a private folder (yours, mode 0700) with --socket, or leave it to \
+             reseal where it is"
+        }
         Code::Bug => "please report it",
         _ => return None,
     })

@@ -158,7 +158,17 @@ pub fn service(context: &Context, how: &UnlockArgs) -> Result<Box<dyn Service>, 
 pub fn daemon(context: &Context) -> Result<Option<Client>, CliError> {
     let doing = "ask the daemon";
     let uid = rustix::process::geteuid().as_raw();
-    if let Some(client) = Client::connect(&context.socket(), uid).doing(doing)? {
+    let socket = context.socket();
+    if let Some(client) = Client::connect(&socket, uid).map_err(|failure| {
+        let error = CliError::new(doing, failure);
+        // Only a folder that is ours for nothing else may be made private without a thought.
+        match context.state.run() {
+            run if error.failure.code == Code::DaemonUnsafe && socket.parent() == Some(&run) => {
+                error.hint(format!("chmod 700 {}", run.display()))
+            }
+            _ => error,
+        }
+    })? {
         return Ok(Some(client));
     }
     // The config is read only now: a daemon at the usual place is found without it.
