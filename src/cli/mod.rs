@@ -35,10 +35,11 @@ mod usage;
 mod vault;
 mod when;
 
+use crate::error::Code;
 use crate::sys::harden;
 use clap::{CommandFactory, Parser, Subcommand};
 use context::{Context, Global};
-use error::Done;
+use error::{CliError, Doing, Done};
 use lazy::Lazy;
 use std::io::Write;
 use std::process::ExitCode;
@@ -106,6 +107,14 @@ impl Command {
             Command::Run(_) | Command::Inject(_) | Command::ExecProvider(_) | Command::Daemon(_)
         )
     }
+
+    /// True if a config that was named has to be there. `doctor` finds that it is not.
+    fn uses_config(&self) -> bool {
+        !matches!(
+            self,
+            Command::Doctor(_) | Command::Completions(_) | Command::Man(_)
+        )
+    }
 }
 
 /// Runs the program.
@@ -124,7 +133,7 @@ pub fn main() -> ExitCode {
     let owns_stdout = command.owns_stdout();
     let (mut out, done) = match Context::new(global) {
         Ok(context) => {
-            let done = dispatch(&context, command);
+            let done = dispatch(&context, command).map_err(|error| advised(&context, error));
             (context.out, done)
         }
         Err((out, error)) => (out, Err(error)),
@@ -139,7 +148,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What a state folder that is open to others asks for, if that is what was refused.
+fn advised(context: &Context, error: CliError) -> CliError {
+    let root = context.state.root();
+    let names_root = error
+        .failure
+        .message
+        .starts_with(&format!("{} can be", root.display()));
+    if error.failure.code == Code::FilePermission && error.hint.is_none() && names_root {
+        return error.hint(format!("chmod 700 {}", root.display()));
+    }
+    error
+}
+
 fn dispatch(context: &Context, command: Command) -> Done {
+    if command.uses_config() {
+        state_files::check_named_config(context).doing("read the config")?;
+    }
     match command {
         Command::Quickstart(args) => quickstart::run(context, args.0),
         Command::Init(args) => init::run(context, args.0),

@@ -9,6 +9,7 @@ use super::input::{self, ValueArgs};
 use super::secrets::set::{self, Record};
 use super::session::{self, UnlockArgs};
 use super::state_files;
+use crate::config::target;
 use crate::document::{Document, Path as DocumentPath};
 use crate::error::{Code, Failure};
 use crate::name::{ProfileId, RecordName};
@@ -59,23 +60,33 @@ pub fn run(context: &Context, wish: Wish<'_>) -> Done {
         None => given_value(context, wish.value)?,
     };
     let (moved, stored) = (plaintext.is_some(), value.is_some());
-    if let Some(value) = value {
-        store(context, &wish, value, &doing)?;
-    }
+    let reference = wish.reference.to_json();
     // Another program may write the file meanwhile: only what was stored may be replaced.
     let plaintext = plaintext.as_ref();
+    let edit = |path: &DocumentPath, document: &mut Document| {
+        refuse_other(document, path, plaintext)?;
+        Ok(document.set(path, reference.clone())?)
+    };
+    if let Some(value) = value {
+        if let Target::Path(path) = &target {
+            // A value must not be sealed for an edit that will be refused.
+            let tried = state_files::try_edit_config(context, |document| edit(path, document));
+            tried.doing(doing.as_str())?;
+        }
+        store(context, &wish, value, &doing)?;
+    }
     let file = match &target {
         Target::Profile(id) => write_ref(context, id, &wish.reference, plaintext),
-        Target::Path(path) => {
-            let reference = wish.reference.to_json();
-            state_files::edit_config(context, |document| {
-                refuse_other(document, path, plaintext)?;
-                Ok(document.set(path, reference.clone())?)
-            })
-            .map(|()| context.config())
-        }
+        Target::Path(path) => state_files::edit_config(context, |document| edit(path, document))
+            .map(|()| context.config()),
     }
     .doing(doing.as_str())?;
+    if let Target::Path(path) = &target {
+        warn_of_place(context, path);
+    }
+    if !stored {
+        warn_of_absent_record(context, &wish.reference);
+    }
     if context.out.json {
         context.out.document(&serde_json::json!({
             "target": wish.target,
@@ -96,6 +107,33 @@ pub fn run(context: &Context, wish: Wish<'_>) -> Done {
         context.out.data(&wish.reference.to_string())?;
     }
     Ok(0)
+}
+
+/// A ref where no runtime looks for one is probably a slip of the fingers.
+fn warn_of_place(context: &Context, path: &DocumentPath) {
+    if target::find(path.segments()).is_none() {
+        let path = super::output::shown(&path.to_string());
+        context.out.warn(&format!(
+            "{path} is not a place where a secret is known to belong: look at its spelling"
+        ));
+    }
+}
+
+/// Whether a record is there is known without a prompt only while a daemon runs.
+fn warn_of_absent_record(context: &Context, reference: &SecretRef) {
+    let Some((name, Ok(Some(mut daemon)))) = reference
+        .record()
+        .map(|name| (name, session::daemon(context)))
+    else {
+        return;
+    };
+    let request = Request::History { name: name.clone() };
+    let answer = daemon.call(request, Vec::new());
+    if answer.is_err_and(|failure| failure.code == Code::RecordAbsent) {
+        context.out.warn(&format!(
+            "the vault has no record {name} yet: store it with `reseal secrets set {name}`"
+        ));
+    }
 }
 
 fn parse_target(text: &str, doing: &str) -> Result<Target, CliError> {

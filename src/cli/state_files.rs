@@ -65,26 +65,48 @@ fn read_text(path: &Path) -> Result<Option<Text>, Failure> {
     }
 }
 
-/// Edits the config where it stands. `edit` may run again, on what another program wrote. What
-/// would be no valid config afterwards is not written.
-pub fn edit_config<T>(
+/// Edits the config where it stands. `edit` may run again, on what another program wrote. A config
+/// that would not be valid afterwards stays as it is.
+pub fn edit_config(
     context: &Context,
-    mut edit: impl FnMut(&mut Document) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    mut edit: impl FnMut(&mut Document) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let path = context.config();
     retry(|| {
-        let Some((bytes, text)) = read_text(&path)? else {
-            return Err(config_absent(&path));
-        };
-        let mut document = Document::parse(&text, &name(&path))?;
-        let outcome = edit(&mut document)?;
+        let (bytes, document) = edited(&path, &mut edit)?;
         if document.text().as_bytes() != bytes.as_slice() {
-            // What the next command would refuse to read is not written.
-            Config::read(&document, Trust::Own)?;
             files::write(&path, Some(&bytes), document.text().as_bytes())?;
         }
-        Ok(outcome)
+        Ok(())
     })
+}
+
+/// Fails as [`edit_config`] would, and writes nothing.
+pub fn try_edit_config(
+    context: &Context,
+    mut edit: impl FnMut(&mut Document) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    edited(&context.config(), &mut edit).map(|_| ())
+}
+
+/// The config as it stands and as it would be.
+fn edited(
+    path: &Path,
+    edit: &mut impl FnMut(&mut Document) -> Result<(), Failure>,
+) -> Result<(Vec<u8>, Document), Failure> {
+    let Some((bytes, text)) = read_text(path)? else {
+        return Err(config_absent(path));
+    };
+    let mut document = Document::parse(&text, &name(path))?;
+    edit(&mut document)?;
+    // What the next command would refuse to read is not written.
+    match Config::read(&document, Trust::Own) {
+        Ok(_) => Ok((bytes, document)),
+        Err(errors) => {
+            let why = format!("the config would no longer be valid: {errors}");
+            Err(Failure::new(Code::ConfigInvalid, why))
+        }
+    }
 }
 
 /// The config as a document, for looking at it.
@@ -96,7 +118,7 @@ pub fn config_document(context: &Context) -> Result<Document, Failure> {
     }
 }
 
-/// The profiles of an agent; none if it has no file yet.
+/// The profiles of an agent; none if it has no file yet. `agent.absent` if nobody made the agent.
 pub fn profiles(context: &Context, agent: &AgentId) -> Result<Store, Failure> {
     let defaults = config(context)?.defaults;
     profiles_with(context, agent, &defaults)
@@ -108,10 +130,29 @@ pub fn profiles_with(
     agent: &AgentId,
     defaults: &Defaults,
 ) -> Result<Store, Failure> {
+    check_agent(context, agent)?;
     let path = context.state.auth_profiles(agent);
     match read_profiles(&path)? {
         Some((_, text)) => Ok(Store::parse(&text, &name(&path), defaults)?),
         None => Ok(Store::empty(&name(&path))?),
+    }
+}
+
+/// Refuses an agent that was not made. The agent main is the one that is meant when none is named,
+/// so it needs no making.
+pub fn check_agent(context: &Context, agent: &AgentId) -> Result<(), Failure> {
+    if *agent == AgentId::main() || context.state.agent_dir(agent).is_dir() {
+        return Ok(());
+    }
+    let why = format!("there is no agent {agent}");
+    Err(Failure::new(Code::AgentAbsent, why))
+}
+
+/// Refuses a config that was named and is not there: it must not pass for an empty one.
+pub fn check_named_config(context: &Context) -> Result<(), Failure> {
+    match &context.named_config {
+        Some(path) if matches!(path.try_exists(), Ok(false)) => Err(config_absent(path)),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -140,12 +181,7 @@ pub fn edit_profiles(
 ) -> Result<PathBuf, Failure> {
     let defaults = config(context)?.defaults;
     let path = context.state.auth_profiles(agent);
-    if !context.state.agent_dir(agent).is_dir() && *agent != AgentId::main() {
-        return Err(Failure::new(
-            Code::AgentAbsent,
-            format!("there is no agent {agent}"),
-        ));
-    }
+    check_agent(context, agent)?;
     context.state.create_agent(agent)?;
     retry(|| {
         let (before, mut store) = match read_profiles(&path)? {

@@ -2,6 +2,7 @@
 
 use super::world::{World, mode};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 fn profiles(world: &World) -> serde_json::Value {
     serde_json::from_slice(&fs::read(world.profiles()).unwrap()).unwrap()
@@ -207,4 +208,103 @@ fn many_at_once_lose_nothing() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(profiles(&world)["profiles"].as_object().unwrap().len(), 12);
+}
+
+#[test]
+fn an_edit_that_would_break_the_config_is_refused() {
+    let world = World::new();
+    let before = r#"{"vault":{"ttl":"8h"},"daemon":{}}"#;
+    fs::write(world.config(), before).unwrap();
+    let unset = ["secrets", "set", "vault.idleTtl", "--ref", "env:X"];
+    let ran = world.run(&unset).code(2);
+    assert!(ran.stderr.contains("vault.idleTtl"), "{}", ran.stderr);
+    // A value that is moved is not sealed either.
+    let moving = [
+        "secrets",
+        "set",
+        "vault.ttl",
+        "--ref",
+        "vault:new",
+        "--move",
+    ];
+    world.with_passphrase(&moving).code(2);
+    world.with_passphrase(&["secrets", "get", "new"]).code(3);
+    assert_eq!(fs::read_to_string(world.config()).unwrap(), before);
+}
+
+#[test]
+fn a_ref_that_leads_nowhere_is_warned_of() {
+    let world = World::unlocked();
+    fs::write(world.config(), "{}").unwrap();
+    let set = |target: &str, reference: &str| {
+        let ran = world
+            .run(&["secrets", "set", target, "--ref", reference])
+            .ok();
+        ran.stderr
+    };
+    let said = set("models.providers.openai.apiKey", "vault:openai/x");
+    assert!(said.contains("no record openai/x"), "{said}");
+    world.store("openai/x", "sk-1");
+    let said = set("models.providers.openai.apiKey", "vault:openai/x");
+    assert!(!said.contains("warning"), "{said}");
+    let said = set("models.providers.openai.apiKeey", "env:OPENAI_API_KEY");
+    assert!(said.contains("apiKeey is not a place"), "{said}");
+}
+
+#[test]
+fn an_agent_or_config_that_was_named_must_be_there() {
+    for world in World::both() {
+        for args in [
+            &["models", "auth", "list"][..],
+            &["token", "openai:x"],
+            &["run", "--", "true"],
+            &["secrets", "set", "openai:x", "--ref", "vault:x"],
+            &["models", "auth", "paste-api-key", "--provider", "openai"],
+        ] {
+            let args = [&["--json", "--agent", "nobody"], args].concat();
+            let ran = world.piped(&args, b"").code(3);
+            assert!(ran.stderr.contains("no agent nobody"), "{}", ran.stderr);
+        }
+        let args = ["secrets", "resolve", "--only-agent", "nobody"];
+        world.with_passphrase(&args).code(3);
+        let absent = world.beside("absent.json");
+        for args in [&["secrets", "resolve"][..], &["secrets", "list"]] {
+            let args = [&["--json", "--config", &absent], args].concat();
+            let ran = world.with_passphrase(&args).code(3);
+            assert_eq!(ran.json()["error"]["code"], "config.absent");
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_in_the_config_has_a_line() {
+    let world = World::new();
+    let text = "{\n  \"secrets\": {\"providers\": {\n    \"x\": {\"source\": \"exec\"}\n  }}\n}";
+    fs::write(world.config(), text).unwrap();
+    let ran = world.run(&["models", "auth", "list"]).code(2);
+    assert!(
+        ran.stderr.contains("line 3: secrets.providers.x.command"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn folders_that_others_can_enter_get_the_right_advice() {
+    let world = World::new();
+    let socket = world.beside("open/zz");
+    let open = std::path::Path::new(&socket).parent().unwrap();
+    fs::create_dir(open).unwrap();
+    fs::set_permissions(open, fs::Permissions::from_mode(0o755)).unwrap();
+    let ran = world.run(&["--socket", &socket, "vault", "lock"]).code(5);
+    assert!(!ran.stderr.contains("chmod"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("private folder"), "{}", ran.stderr);
+    let empty = World::empty();
+    fs::create_dir(empty.state()).unwrap();
+    fs::set_permissions(empty.state(), fs::Permissions::from_mode(0o755)).unwrap();
+    let ran = empty
+        .with_passphrase(&["init", "--kdf", "minimal", "--no-recovery"])
+        .code(5);
+    let hint = format!("chmod 700 {}", empty.state().display());
+    assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
 }

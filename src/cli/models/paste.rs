@@ -9,6 +9,7 @@ use crate::cli::output::shown_path;
 use crate::cli::point;
 use crate::cli::secrets::set::{self, Record, parse_expiry};
 use crate::cli::session::{self, UnlockArgs};
+use crate::cli::state_files;
 use crate::error::{Code, Failure};
 use crate::name::{ProfileId, RecordName};
 use crate::profile::eligibility::check_key;
@@ -89,6 +90,7 @@ const DEFAULT_NAME: &str = "manual";
 
 pub(super) fn api_key(context: &Context, args: &ApiKeyArgs) -> Done {
     let id = profile_id(&args.provider, None, args.profile_id.as_ref())?;
+    state_files::check_agent(context, &context.agent).doing(DOING)?;
     let value = args
         .value
         .read(context, &format!("API key for {id} (hidden): "))?;
@@ -104,6 +106,7 @@ pub(super) fn api_key(context: &Context, args: &ApiKeyArgs) -> Done {
 pub(super) fn token(context: &Context, args: &TokenArgs) -> Done {
     let id = profile_id(&args.provider, None, args.profile_id.as_ref())?;
     let expires = expiry(args.expires_in.as_deref())?;
+    state_files::check_agent(context, &context.agent).doing(DOING)?;
     let value = args
         .value
         .read(context, &format!("Token for {id} (hidden): "))?;
@@ -135,6 +138,7 @@ pub(super) fn setup_token(context: &Context, args: &SetupTokenArgs) -> Done {
             .out
             .say("Run `claude setup-token` and paste what it prints.");
     }
+    state_files::check_agent(context, &context.agent).doing(DOING)?;
     let value = args
         .value
         .read(context, &format!("Setup token for {id} (hidden): "))?;

@@ -5,6 +5,7 @@ use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::lookup::Routed;
 use crate::cli::output::Tone;
 use crate::cli::session::{self, UnlockArgs, unexpected};
+use crate::cli::state_files;
 use crate::cli::table::{Table, cell};
 use crate::daemon::client::Client;
 use crate::error::{Failure, Kind};
@@ -31,6 +32,9 @@ const DOING: &str = "resolve the refs";
 
 /// Reports every ref.
 pub fn run(context: &Context, args: ResolveArgs) -> Done {
+    if let Some(agent) = &args.only_agent {
+        state_files::check_agent(context, agent).doing(DOING)?;
+    }
     let report = match session::daemon(context)? {
         // A daemon knows its own config only.
         Some(client) if context.has_foreign_config() => resolve_here(context, &args, client)?,
