@@ -151,8 +151,7 @@ pub fn advice(code: Code) -> Option<&'static str> {
         Code::ActivationFailed => "`reseal secrets resolve` shows every ref and why it failed",
         Code::DaemonVersion => "stop the other version with `reseal vault lock` and unlock again",
         Code::DaemonUnsafe => {
-            "choose a socket in a private folder (yours, mode 0700) with --socket, or leave it to \
-             reseal where it is"
+            "choose a socket in a private folder (yours, mode 0700) with --socket or RESEAL_SOCKET"
         }
         Code::Bug => "please report it",
         _ => return None,
