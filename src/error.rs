@@ -27,6 +27,12 @@ pub enum Kind {
     Stale,
     /// A refresh token is revoked, reused or expired: exit 9.
     SignIn,
+    /// The program that `run` names can't be executed: exit 126, as of a shell.
+    NotStarted,
+    /// There is no such program: exit 127, as of a shell.
+    NoProgram,
+    /// The person cancelled a prompt: exit 130, as after an interrupt.
+    Cancelled,
     /// A defect of this program: exit 70.
     Bug,
 }
@@ -43,6 +49,9 @@ impl Kind {
             Kind::Corrupt => 7,
             Kind::Stale => 8,
             Kind::SignIn => 9,
+            Kind::NotStarted => 126,
+            Kind::NoProgram => 127,
+            Kind::Cancelled => 130,
             Kind::Bug => 70,
         }
     }
@@ -86,6 +95,7 @@ codes! {
         "A record name, profile id, agent id or alias has a form that is not allowed.";
     NoInput = "input.none", Sealed,
         "Something must be asked, but there is no terminal or `--no-input` was given.";
+    InputCancelled = "input.cancelled", Cancelled, "A prompt was cancelled (Ctrl-C, Ctrl-D).";
 
     VaultAbsent = "vault.absent", Absent, "There is no vault file at the path.";
     VaultExists = "vault.exists", Stale, "A vault file already stands at the path.";
@@ -176,7 +186,8 @@ codes! {
         "A file or folder is not readable, not writable, or not private.";
     FileIo = "file.io", Unavailable, "The operating system refused a file operation.";
     FileTooLarge = "file.too_large", Invalid, "A file is over its size limit.";
-    ExecFailed = "exec.failed", Unavailable, "The program could not be started.";
+    ExecAbsent = "exec.absent", NoProgram, "There is no such program to run.";
+    ExecFailed = "exec.failed", NotStarted, "The program can't be executed.";
     TemplateInvalid = "template.invalid", Invalid,
         "A template or env file is not understood; the message names the line.";
     Bug = "bug", Bug, "A defect of this program.";

@@ -100,6 +100,9 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Corrupt => "corrupt",
         Kind::Stale => "conflict",
         Kind::SignIn => "signIn",
+        Kind::NotStarted => "notStarted",
+        Kind::NoProgram => "noProgram",
+        Kind::Cancelled => "cancelled",
         Kind::Bug => "bug",
     }
 }

@@ -31,8 +31,9 @@ pub struct Launch<'a> {
 /// resolved.
 ///
 /// # Errors
-/// `exec.failed` if the program can't be found or started; what [`Lookup`] says of refs;
-/// `input.invalid` for a value that no environment can hold. In each case nothing was started.
+/// `exec.absent` if there is no such program; `exec.failed` if it can't be executed; what
+/// [`Lookup`] says of refs; `input.invalid` for a value that no environment can hold. In each case
+/// nothing was started.
 pub fn run(launch: &Launch<'_>, lookup: &mut dyn Lookup) -> Result<u8, Failure> {
     let Some(name) = launch.command.first() else {
         return Err(Failure::new(Code::Usage, "no program is given"));
@@ -115,23 +116,44 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// folder of `PATH`.
 fn find(name: &OsStr, inherited: &[(OsString, OsString)]) -> Result<PathBuf, Failure> {
     if name.as_bytes().contains(&b'/') {
-        return Ok(PathBuf::from(name));
+        return fit(name, PathBuf::from(name));
     }
     let path = inherited
         .iter()
         .find(|(name, _)| name == "PATH")
         .map(|(_, value)| value.as_os_str());
     let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
-    let fits = |file: &PathBuf| {
-        file.is_file() && accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
-    };
-    let found = std::env::split_paths(path)
-        .map(|folder| folder.join(name))
-        .find(fits);
-    found.filter(|_| !name.is_empty()).ok_or_else(|| {
+    let mut refused = None;
+    for folder in std::env::split_paths(path).filter(|_| !name.is_empty()) {
+        match fit(name, folder.join(name)) {
+            Ok(file) => return Ok(file),
+            Err(failure) if failure.code == Code::ExecFailed => refused = refused.or(Some(failure)),
+            Err(_) => {}
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
         let text = format!("{}: no such program in PATH", name.to_string_lossy());
-        Failure::new(Code::ExecFailed, text)
-    })
+        Failure::new(Code::ExecAbsent, text)
+    }))
+}
+
+/// The file, if it can be executed: what a shell tells by 126 and 127.
+fn fit(name: &OsStr, file: PathBuf) -> Result<PathBuf, Failure> {
+    let refuse = |code, why: &str| {
+        Err(Failure::new(
+            code,
+            format!("{}: {why}", name.to_string_lossy()),
+        ))
+    };
+    if !file.exists() {
+        refuse(Code::ExecAbsent, "no such program")
+    } else if !file.is_file() {
+        refuse(Code::ExecFailed, "it is no file")
+    } else if accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
+        refuse(Code::ExecFailed, "it is not executable")
+    } else {
+        Ok(file)
+    }
 }
 
 fn not_started(name: &OsStr, error: &std::io::Error) -> Failure {

@@ -3,6 +3,7 @@ use crate::reference::Defaults;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 /// Knows `vault:a`, `vault:b`, …: the value of each is `value-of-` and its id.
@@ -100,7 +101,11 @@ fn a_long_list_of_failures_is_cut() {
 fn each_ref_is_asked_for_once_and_only_if_it_is_used() {
     let mut known = Known::default();
     let lines = "A=secretref:vault:gone\nA=secretref:vault:a\nB={{secretref:vault:a}}-x\nC=text";
-    failure(lines, &["/nonexistent/program"], &mut known);
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    std::fs::write(&script, "#!/nonexistent/interpreter\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    failure(lines, &[script.to_str().unwrap()], &mut known);
     assert_eq!(known.asked, [["vault:a"]]);
 }
 
@@ -108,14 +113,18 @@ fn each_ref_is_asked_for_once_and_only_if_it_is_used() {
 fn a_program_that_is_not_found_is_an_error_before_anything_is_asked() {
     let mut known = Known::default();
     let failed = failure("A=secretref:vault:a", &["no-such-program"], &mut known);
-    assert_eq!(failed.code, Code::ExecFailed);
+    assert_eq!(failed.code, Code::ExecAbsent);
     assert_eq!(failed.message, "no-such-program: no such program in PATH");
+    assert_eq!(failure("", &[""], &mut known).code, Code::ExecAbsent);
+    for (path, code) in [
+        ("/no/such/program", Code::ExecAbsent),
+        ("/etc/passwd", Code::ExecFailed),
+        ("/etc/", Code::ExecFailed),
+    ] {
+        let failed = failure("A=secretref:vault:a", &[path], &mut known);
+        assert_eq!(failed.code, code, "{path}");
+    }
     assert!(known.asked.is_empty());
-    assert_eq!(failure("", &[""], &mut known).code, Code::ExecFailed);
-    assert_eq!(
-        failure("", &["/etc/passwd"], &mut known).code,
-        Code::ExecFailed
-    );
     assert_eq!(failure("", &[], &mut known).code, Code::Usage);
 }
 
@@ -393,9 +402,6 @@ fn neither_a_folder_nor_a_plain_file_in_path_is_a_program() {
             mask: false,
         };
         let failed = run(&launch, &mut Known::default()).unwrap_err();
-        assert!(
-            failed.message.ends_with("no such program in PATH"),
-            "{failed}"
-        );
+        assert_eq!(failed.code, Code::ExecFailed, "{failed}");
     }
 }

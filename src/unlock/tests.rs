@@ -344,7 +344,7 @@ fn a_passphrase_is_asked_for_only_if_nothing_was_given() {
     assert_eq!(error.code(), Code::VaultSealed);
     let mut cancelled = |_: &str| Err(PromptError::Cancelled);
     let error = open(&header, &Given::default(), &mut cancelled).unwrap_err();
-    assert_eq!(error.code(), Code::NoInput);
+    assert_eq!(error.code(), Code::InputCancelled);
 }
 
 #[test]

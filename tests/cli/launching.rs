@@ -85,9 +85,12 @@ fn nothing_starts_unless_everything_resolves() {
         let profile = ["run", "--profile", "openai:nope", "--", "sh", "-c", &script];
         world.with_passphrase(&profile).code(3);
         assert!(!std::path::Path::new(&marker).exists());
-        world
-            .with_passphrase(&["run", "--", "/no/such/program"])
-            .code(6);
+        for (program, code) in [("nosuchprog", 127), ("/no/such", 127), ("/etc/passwd", 126)] {
+            // A value that is missing is not even asked for.
+            let args = ["run", "--env", "X=vault:nope", "--", program];
+            let ran = world.with_passphrase(&args).code(code);
+            assert!(!ran.stderr.contains("again"), "{}", ran.stderr);
+        }
         world.with_passphrase(&["run"]).code(2);
     }
 }

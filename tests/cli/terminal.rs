@@ -84,6 +84,33 @@ fn unlock_asks_once_and_a_wrong_answer_is_denied() {
     world.run(&["secrets", "list"]).ok();
 }
 
+/// Ctrl-C, and Ctrl-D at the start of a line.
+const CANCELLING: [&str; 2] = ["\u{3}", "\u{4}"];
+
+#[test]
+fn a_cancelled_prompt_says_so_and_exits_130() {
+    let mut world = World::new();
+    for key in CANCELLING {
+        for (args, prompt) in [
+            (&["vault", "unlock"][..], "Passphrase of vault"),
+            (&["agents", "remove", "second"], "[y/N] "),
+        ] {
+            world.run(&["agents", "add", "second"]);
+            let mut session = at_terminal(&mut world, args);
+            session.exp_string(prompt).unwrap();
+            session.send(key).unwrap();
+            session.flush().unwrap();
+            let (rest, code) = end(session);
+            assert_eq!(code, 130, "{args:?}: {rest}");
+            assert!(
+                rest.contains("cancelled") && !rest.contains("terminal"),
+                "{args:?}: {rest}"
+            );
+        }
+    }
+    assert!(world.state().join("agents/second/agent").exists());
+}
+
 #[test]
 fn a_value_goes_to_a_terminal_only_with_reveal() {
     let mut world = World::unlocked();

@@ -41,6 +41,9 @@ fn kind_word(kind: Kind) -> &'static str {
         Kind::Corrupt => "corrupt",
         Kind::Stale => "stale",
         Kind::SignIn => "sign-in needed",
+        Kind::NotStarted => "not started",
+        Kind::NoProgram => "no program",
+        Kind::Cancelled => "cancelled",
         Kind::Bug => "bug",
     }
 }

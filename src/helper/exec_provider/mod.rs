@@ -153,10 +153,12 @@ fn refusal(failure: &Failure) -> Refusal {
             code: "UNAVAILABLE",
             message: "the record can't be read now",
         },
-        Kind::Invalid | Kind::Bug => Refusal {
-            code: "FAILED",
-            message: "the record can't be read",
-        },
+        Kind::Invalid | Kind::NotStarted | Kind::NoProgram | Kind::Cancelled | Kind::Bug => {
+            Refusal {
+                code: "FAILED",
+                message: "the record can't be read",
+            }
+        }
     }
 }
 

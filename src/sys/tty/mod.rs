@@ -35,7 +35,7 @@ pub enum PromptError {
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
     /// The user ended the input (Ctrl-C, Ctrl-D).
-    #[error("the prompt was cancelled")]
+    #[error("cancelled")]
     Cancelled,
     /// The terminal failed.
     #[error("the terminal can't be used")]
@@ -45,7 +45,8 @@ pub enum PromptError {
 impl Coded for PromptError {
     fn code(&self) -> Code {
         match self {
-            PromptError::NoTerminal | PromptError::Cancelled => Code::NoInput,
+            PromptError::NoTerminal => Code::NoInput,
+            PromptError::Cancelled => Code::InputCancelled,
             PromptError::TooLong(_) => Code::InputTooLarge,
             PromptError::Io(_) => Code::FileIo,
         }
@@ -74,7 +75,8 @@ pub fn read_hidden(prompt: &str) -> Result<SecretValue, PromptError> {
     Terminal::open()?.hidden(prompt, MAX_ANSWER)
 }
 
-/// Asks for a line that may be seen, on `/dev/tty`; type-ahead is dropped.
+/// Asks for a line that may be seen, on `/dev/tty`; type-ahead is dropped. Ctrl-C and Ctrl-D
+/// cancel.
 pub fn read_line(prompt: &str) -> Result<String, PromptError> {
     Terminal::open()?.line(prompt)
 }
@@ -200,18 +202,11 @@ impl Terminal {
     fn edit(&self, signals: &Signals, editor: &mut Editor) -> Result<End, PromptError> {
         let mut chunk = LockedBytes::zeroed(256);
         loop {
-            let mut waiting = [
-                PollFd::new(&self.device, PollFlags::IN),
-                PollFd::from_borrowed_fd(signals.wake(), PollFlags::IN),
-            ];
-            match rustix::event::poll(&mut waiting, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(PromptError::Io(error.into())),
-            }
+            let readable = self.wait(signals)?;
             if let Some(signal) = signals.next() {
                 return Ok(End::Signal(signal));
             }
-            if waiting[0].revents().is_empty() {
+            if !readable {
                 continue;
             }
             let count = match rustix::io::read(&self.device, chunk.as_mut_slice()) {
@@ -231,16 +226,62 @@ impl Terminal {
         }
     }
 
+    /// Waits for keys or a signal; tells whether there are keys to read.
+    fn wait(&self, signals: &Signals) -> Result<bool, PromptError> {
+        let mut waiting = [
+            PollFd::new(&self.device, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.wake(), PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut waiting, None) {
+            Ok(_) => Ok(!waiting[0].revents().is_empty()),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(PromptError::Io(error.into())),
+        }
+    }
+
     /// Asks for a visible line, edited by the kernel.
     pub(crate) fn line(&self, prompt: &str) -> Result<String, PromptError> {
         let _one = ONE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
-        tcflush(&self.device, QueueSelector::IFlush).map_err(io::Error::from)?;
-        self.write(&printable(prompt), "")?;
+        loop {
+            let signals = Signals::catch()?;
+            tcflush(&self.device, QueueSelector::IFlush).map_err(io::Error::from)?;
+            self.write(&printable(prompt), "")?;
+            let end = self.read_visible(&signals);
+            drop(signals);
+            match end? {
+                Visible::Line(line) => return Ok(line),
+                Visible::Cancelled => {
+                    // The line that the answer did not end.
+                    self.write("", "\n")?;
+                    return Err(PromptError::Cancelled);
+                }
+                Visible::Signal(signal) => {
+                    signals::raise(signal);
+                    if !signals::is_stop(signal) {
+                        // The process has a handler of its own and lives on.
+                        return Err(PromptError::Cancelled);
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_visible(&self, signals: &Signals) -> Result<Visible, PromptError> {
         let mut bytes = vec![0; MAX_LINE + 1];
         let mut len = 0;
         while len < bytes.len() {
+            let readable = self.wait(signals)?;
+            match signals.next() {
+                // The terminal's interrupt key; nothing else sends it to one that asks.
+                Some(libc::SIGINT) => return Ok(Visible::Cancelled),
+                Some(signal) => return Ok(Visible::Signal(signal)),
+                None => {}
+            }
+            if !readable {
+                continue;
+            }
             match rustix::io::read(&self.device, &mut bytes[len..]) {
-                Ok(0) | Err(Errno::IO) => return Err(PromptError::Cancelled),
+                Ok(0) | Err(Errno::IO) => return Ok(Visible::Cancelled),
                 Ok(count) => len += count,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(PromptError::Io(error.into())),
@@ -248,6 +289,7 @@ impl Terminal {
             if let Some(end) = bytes[..len].iter().position(|byte| *byte == b'\n') {
                 bytes.truncate(end);
                 return String::from_utf8(bytes)
+                    .map(Visible::Line)
                     .map_err(|_| PromptError::Io(io::ErrorKind::InvalidData.into()));
             }
         }
@@ -260,6 +302,13 @@ impl Terminal {
         device.write_all(end.as_bytes())?;
         Ok(())
     }
+}
+
+/// How one round of asking for a visible line ended.
+enum Visible {
+    Line(String),
+    Cancelled,
+    Signal(libc::c_int),
 }
 
 /// How one round of editing ended.
