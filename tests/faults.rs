@@ -4,6 +4,8 @@
 //! What each test holds to: whatever was acknowledged is there afterwards, nothing else was lost,
 //! and the vault opens.
 
+#![allow(clippy::unwrap_used)] // A test that can not go on panics.
+
 #[path = "faults/inject.rs"]
 mod inject;
 #[path = "faults/power_cut.rs"]

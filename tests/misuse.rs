@@ -1,6 +1,8 @@
 //! The program used wrongly, or beside other programs that do as they like: no secret is repeated,
 //! nothing is lost, nobody is kept waiting.
 
+#![allow(clippy::unwrap_used)] // A test that can not go on panics.
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
