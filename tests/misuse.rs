@@ -201,3 +201,26 @@ fn another_config_is_resolved_the_same_with_a_daemon() {
     assert_eq!(refs(&asked).1.as_array().unwrap().len(), 2);
     assert!(!String::from_utf8_lossy(&asked.stdout).contains(CANARY));
 }
+
+#[test]
+fn a_quickstart_shows_its_own_profile_only() {
+    let world = World::new();
+    let profiles = world.state().join("agents/main/agent/auth-profiles.json");
+    let plain = format!(
+        r#"{{"version": 1, "profiles": {{"anthropic:default": // mine
+            {{"type": "api_key", "provider": "anthropic", "key": "{CANARY}"}}}}}}"#
+    );
+    private(&profiles, &plain);
+    for format in [&[][..], &["--json"]] {
+        let args = [format, &["quickstart", "--sample-key"], &world.given()].concat();
+        // Its proof runs programs of the system.
+        let output = world.command(&args).env("PATH", "/usr/bin:/bin").output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("\"keyRef\""), "{said}");
+        assert!(!said.contains(CANARY), "{said}");
+    }
+    assert!(fs::read_to_string(&profiles).unwrap().contains(CANARY));
+}

@@ -284,3 +284,30 @@ pub fn write_profile(
     })
     .doing(doing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_that_another_program_wrote_meanwhile_stays() {
+        let path: DocumentPath = "a.apiKey".parse().unwrap();
+        let document = |value: &str| {
+            let text = format!(r#"{{"a": {{"apiKey": {value}}}}}"#);
+            Document::parse(&text, "f").unwrap()
+        };
+        let moved = plaintext_in(&document(r#"" sk-1 ""#), &path).unwrap();
+        assert_eq!(moved, SecretValue::copy_of(b"sk-1"));
+        let code = |value: &str, moved| {
+            let refused = refuse_other(&document(value), &path, moved);
+            refused.err().map(|failure| failure.code)
+        };
+        assert_eq!(code(r#""sk-1""#, Some(&moved)), None);
+        let written_meanwhile = code(r#""sk-2""#, Some(&moved));
+        assert_eq!(written_meanwhile, Some(Code::ConfigPlaintext));
+        assert_eq!(code(r#""sk-1""#, None), Some(Code::ConfigPlaintext));
+        assert_eq!(code(r#""${NAME}""#, None), None);
+        assert_eq!(code(r#""""#, None), None);
+        assert_eq!(code("7", Some(&moved)), Some(Code::ConfigConflict));
+    }
+}

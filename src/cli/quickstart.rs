@@ -9,9 +9,11 @@ use super::output::{Tone, shown, shown_path};
 use super::point;
 use super::secrets::{self, set};
 use super::session;
+use super::state_files;
 use super::vault::{status, unlock};
 use crate::crypto::hash;
 use crate::daemon::{DEFAULT_IDLE, DEFAULT_TTL};
+use crate::document::{Document, Path};
 use crate::error::{Code, Failure};
 use crate::name::{ProfileId, RecordName};
 use crate::profile::ProfileType;
@@ -96,6 +98,7 @@ pub fn run(context: &Context, args: QuickstartArgs) -> Done {
     let proof = prove(context, &value)?;
     finish(
         context,
+        &profile,
         &proof,
         &path,
         &status::read(context, args.new.allow_network_fs)?,
@@ -243,19 +246,25 @@ fn prove(context: &Context, value: &SecretValue) -> Result<Proof, CliError> {
     })
 }
 
+/// The profile as the file has it now. Other profiles there may hold plaintext, which is not shown.
+fn written(context: &Context, profile: &ProfileId) -> Result<serde_json::Value, CliError> {
+    let doing = "read the profiles";
+    let store = state_files::profiles(context, &context.agent).doing(doing)?;
+    let document = Document::parse(store.text(), store.name()).doing(doing)?;
+    let place = Path::of_keys(["profiles", profile.as_str()]);
+    Ok(serde_json::json!({"profiles": {profile.as_str(): document.get(&place)}}))
+}
+
 fn finish(
     context: &Context,
+    profile: &ProfileId,
     proof: &Proof,
     path: &std::path::Path,
     status: &Status,
 ) -> Result<(), CliError> {
     let out = &context.out;
-    let profiles = crate::store::files::read(path, crate::store::files::MAX_STATE_FILE)
-        .doing("read the profiles")?
-        .unwrap_or_default();
-    let profiles = String::from_utf8_lossy(&profiles);
+    let profiles = written(context, profile)?;
     if out.json {
-        let profiles: serde_json::Value = serde_json::from_str(&profiles).unwrap_or_default();
         return out.document(&serde_json::json!({
             "received": {"bytes": proof.len, "sha256Prefix": proof.digest},
             "profilesFile": path,
@@ -270,7 +279,7 @@ fn finish(
     ));
     out.say("");
     out.say(&format!("What is on the disk ({}):", shown_path(path)));
-    out.data(profiles.trim_end())?;
+    out.document(&profiles)?;
     out.say("");
     status::print(context, status)?;
     out.say("");
