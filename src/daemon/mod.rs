@@ -203,7 +203,11 @@ fn prepare_detached(
     open: impl FnOnce(&Unlock, &SecretValue) -> Result<Opened, Failure>,
 ) -> Result<(Server, Report), Failure> {
     let mut place = Place::claim(socket, CLAIM_LIMIT)?;
-    let log = Log::file(&socket.with_extension("log")).map_err(system)?;
+    let log = socket.with_extension("log");
+    let log = Log::file(&log).map_err(|error| {
+        let text = format!("the daemon's log {}: {error}", log.display());
+        Failure::new(Code::DaemonUnavailable, text)
+    })?;
     let opened_at = SystemTime::now();
     let opened = open(&handover.unlock, &handover.keys)?;
     let server = Server {
