@@ -147,8 +147,8 @@ pub fn advice(code: Code) -> Option<&'static str> {
         Code::ProfileAbsent => "`reseal models auth list` shows what there is",
         Code::AgentAbsent => "`reseal agents list` shows what there is",
         Code::ConfigPlaintext => {
-            "`reseal secrets set TARGET --ref vault:NAME --move` seals it into the vault; TARGET is \
-             the profile or the config path"
+            "`reseal secrets set TARGET --ref vault:NAME --move` seals it into the vault; TARGET \
+             is the profile or the config path"
         }
         Code::ConfigAbsent => "make one with `reseal init`, or name it with --config",
         Code::ActivationFailed => "`reseal secrets resolve` shows every ref and why it failed",
