@@ -195,3 +195,12 @@ fn quickstart_goes_through_at_a_terminal() {
         "sk-typed-key"
     );
 }
+
+#[test]
+fn an_exec_provider_answers_no_terminal() {
+    let mut world = World::new();
+    let session = at_terminal(&mut world, &["exec-provider"]);
+    let (rest, code) = end(session);
+    assert_eq!(code, 2, "{rest}");
+    assert!(rest.contains("stdout is a terminal"), "{rest}");
+}
