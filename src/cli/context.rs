@@ -44,7 +44,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
-    /// Say more
+    /// Say more: the code of an error, the file of each ref, the cost of a new passphrase
     #[arg(short, long, global = true)]
     pub verbose: bool,
 

@@ -1,7 +1,7 @@
 //! `reseal daemon`.
 
 use super::context::Context;
-use super::error::{Doing, Done};
+use super::error::{CliError, Doing, Done};
 use super::session::{self, UnlockArgs};
 use super::vault::unlock::LimitArgs;
 use crate::daemon::backend;
@@ -21,6 +21,10 @@ use std::sync::Arc;
 /// strict: a required ref that does not resolve stops the start. There is no time limit unless one
 /// is given.
 #[derive(Args)]
+#[command(mut_arg("ttl", |arg| arg.help("Lock after this time whatever happens (such as 12h), or \
+    \"none\" [default: daemon.ttlMs of the config, else none]")))]
+#[command(mut_arg("idle", |arg| arg.help("Lock when nobody asks anything for this time, or \
+    \"none\" [default: daemon.idleMs of the config, else none]")))]
 pub struct DaemonArgs {
     #[command(flatten)]
     limits: LimitArgs,
@@ -87,7 +91,7 @@ fn open_handed_over(
 
 /// Opens the vault with what the service manager or the options gave; the root key is dropped.
 fn open_here(context: &Context, args: &DaemonArgs, limits: &Unlock) -> Result<Opened, Failure> {
-    let opened = session::open(context, &args.unlock).map_err(|error| error.failure)?;
+    let opened = session::open(context, &args.unlock).map_err(CliError::into_reason)?;
     serve(context, opened.vault, limits)
 }
 

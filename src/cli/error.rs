@@ -39,6 +39,12 @@ impl CliError {
         self
     }
 
+    /// As the reason of something else: what was being done stays in the text.
+    pub fn into_reason(self) -> Failure {
+        let text = format!("failed to {}: {}", self.doing, self.failure.message);
+        Failure::new(self.failure.code, text)
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         self.failure.kind().exit_code()
@@ -60,7 +66,11 @@ impl CliError {
                 let _ = out.data(&text);
             }
         }
-        out.labelled(Tone::Bad, "error:", &shown(&message));
+        let code = match out.verbose {
+            true => format!(" [{}]", self.failure.code.as_str()),
+            false => String::new(),
+        };
+        out.labelled(Tone::Bad, "error:", &shown(&format!("{message}{code}")));
         if let Some(hint) = hint {
             out.labelled(Tone::Strong, "hint:", &shown(hint));
         }

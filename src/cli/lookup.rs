@@ -95,7 +95,7 @@ impl<'a> Routed<'a> {
     ) -> Result<Vec<Result<SecretValue, Failure>>, Failure> {
         if self.service.is_none() {
             let service = session::service(self.context, self.unlock);
-            self.service = Some(service.map_err(|error| error.failure)?);
+            self.service = Some(service.map_err(CliError::into_reason)?);
         }
         let Some(service) = self.service.as_mut() else {
             return Err(Failure::new(Code::Bug, "the service is gone"));

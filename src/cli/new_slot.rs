@@ -6,7 +6,7 @@ use super::input;
 use crate::error::{Code, Failure};
 use crate::secret::SecretValue;
 use crate::sys::{clock, random};
-use crate::unlock::{age, kdf, passphrase_notice};
+use crate::unlock::{SHORT_PASSPHRASE, age, is_short, kdf, passphrase_notice};
 use crate::vault::slot::{
     KdfParams, RawKeyHint, SlotContext, age_plaintext, new_slot_id, recovery,
 };
@@ -198,6 +198,12 @@ pub fn read_new_passphrase(
         (None, Some(fd)) => key_file::read_passphrase_fd(fd).doing(doing)?,
         (None, None) => input::ask_new_passphrase(context, "a new passphrase")?,
     };
+    if is_short(&passphrase) {
+        context.out.warn(&format!(
+            "The passphrase has fewer than {SHORT_PASSPHRASE} characters: whoever gets the file \
+             can try them all."
+        ));
+    }
     if let Some(notice) = passphrase_notice(&passphrase) {
         context.out.warn(notice.text());
     }

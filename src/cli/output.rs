@@ -141,6 +141,13 @@ impl Output {
         }
     }
 
+    /// Tells somebody at a terminal what takes its time, unless `--quiet`.
+    pub fn progress(&self, text: &str) {
+        if self.err_columns.is_some() {
+            self.say(text);
+        }
+    }
+
     /// Tells the person something that `--quiet` must not hide.
     pub fn tell(&self, text: &str) {
         // Nothing can be said about a stderr that does not take text.

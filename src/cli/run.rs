@@ -20,6 +20,7 @@ use std::path::PathBuf;
 /// provider, under the provider's conventional names (such as OPENAI_API_KEY). With one of them it
 /// gets only what is named. All or nothing: if a ref does not resolve, nothing is started.
 #[derive(Args)]
+#[command(override_usage = "reseal run [OPTIONS] -- <CMD>...")]
 pub struct RunArgs {
     /// Set the names of this profile's provider; may be given more than once
     #[arg(long, value_name = "PROFILE")]
@@ -41,12 +42,12 @@ pub struct RunArgs {
     #[arg(long)]
     debug_exec: bool,
 
-    #[command(flatten)]
-    unlock: UnlockArgs,
-
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
 }
 
 /// Resolves, then becomes the program.

@@ -4,7 +4,7 @@
 use super::context::Context;
 use super::error::{CliError, Doing};
 use crate::daemon::client::Client;
-use crate::error::{Code, Failure};
+use crate::error::{Code, Coded, Failure};
 use crate::runtime::local::Local;
 use crate::runtime::open_vault::{OpenOptions, OpenVault};
 use crate::runtime::service::{Answer, Reply, Request, Service};
@@ -224,7 +224,7 @@ pub struct Opened {
 /// Opens the vault file with what was given, or with what a person types.
 pub fn open(context: &Context, how: &UnlockArgs) -> Result<Opened, CliError> {
     let mut given = how.read(context)?;
-    open_file(context, how, &mut given, false)
+    open_file(context, how, &mut given, Purpose::Use)
 }
 
 /// Opens the vault for a command that needs its root key: a keyslot's secret is asked for even when
@@ -244,50 +244,54 @@ pub fn open_admin_with_given(
         return Err(CliError::because(doing, Code::Usage, why));
     }
     let mut given = how.read(context)?;
-    let opened = open_file(context, how, &mut given, false)?;
+    let opened = open_file(context, how, &mut given, Purpose::Admin)?;
     Ok((opened, given))
 }
 
 /// Opens the vault and remembers it as the one that this machine trusts.
 pub fn open_trusting(context: &Context, how: &UnlockArgs) -> Result<Opened, CliError> {
     let mut given = how.read(context)?;
-    open_file(context, how, &mut given, true)
+    open_file(context, how, &mut given, Purpose::Trust)
 }
+
+/// What the vault is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To read and write records.
+    Use,
+    /// For what needs its root key, daemon or not.
+    Admin,
+    /// To be trusted from now on.
+    Trust,
+}
+
+/// How often a passphrase may be typed before a command gives up.
+const PASSPHRASE_TRIES: usize = 3;
 
 fn open_file(
     context: &Context,
     how: &UnlockArgs,
     given: &mut Given,
-    trust: bool,
+    purpose: Purpose,
 ) -> Result<Opened, CliError> {
     let doing = "open the vault";
     let allow_network_fs = how.allow_network_fs || context.settings()?.vault.allow_network_fs;
     let (file, header) = read_header(&vault_path(context)?, allow_network_fs)?;
-    let mut typed = None;
-    let mut prompt = |text: &str| {
-        let answer = prompt(context, text)?;
-        typed = Some(answer.clone());
-        Ok(answer)
-    };
-    let opened = unlock::open(&header, given, &mut prompt);
     let Unlocked {
         root,
         authenticated,
         notices,
         ..
-    } = opened.map_err(|error| sealed(context, given, error.into()))?;
+    } = unlock(context, &header, given).map_err(|error| sealed(context, given, purpose, error))?;
     for notice in notices {
         context.out.warn(notice.text());
-    }
-    if given.passphrase.is_none() {
-        given.passphrase = typed;
     }
     let keys = header.verify(&root).doing(doing)?;
     let configured = context.settings()?.vault.expect_fingerprint.clone();
     let options = OpenOptions {
         accept_rollback: how.accept_rollback,
         authenticated,
-        expect_fingerprint: if trust {
+        expect_fingerprint: if purpose == Purpose::Trust {
             Some(header.fingerprint())
         } else {
             configured
@@ -299,6 +303,38 @@ fn open_file(
         context.out.warn(&super::output::shown(&notice.to_string()));
     }
     Ok(Opened { vault, root })
+}
+
+/// Opens the header; a passphrase that is typed wrong is asked for again, and one that opens is
+/// added to what was given.
+fn unlock(context: &Context, header: &Header, given: &mut Given) -> Result<Unlocked, Failure> {
+    const OPENING: &str = "Opening the vault ...";
+    if given.passphrase.is_some() {
+        context.out.progress(OPENING);
+    }
+    for left in (0..PASSPHRASE_TRIES).rev() {
+        let mut typed = None;
+        let mut prompt = |text: &str| {
+            let answer = prompt(context, text)?;
+            context.out.progress(OPENING);
+            typed = Some(answer.clone());
+            Ok(answer)
+        };
+        match unlock::open(header, given, &mut prompt) {
+            Ok(opened) => {
+                given.passphrase = given.passphrase.take().or(typed);
+                return Ok(opened);
+            }
+            Err(error) => {
+                let again = left > 0 && given.is_empty() && typed.is_some();
+                if !again || error.code() != Code::SlotWrongPassphrase {
+                    return Err(error.into());
+                }
+                context.out.tell("Wrong passphrase, try again.");
+            }
+        }
+    }
+    Err(Failure::new(Code::Bug, "the last try did not end"))
 }
 
 /// The age plugins that may be run: those of the command line and of the config.
@@ -341,14 +377,25 @@ pub fn prompt(context: &Context, text: &str) -> Result<SecretValue, PromptError>
 }
 
 /// Says why nothing could be asked, when nothing was given.
-fn sealed(context: &Context, given: &Given, failure: Failure) -> CliError {
-    if given.is_empty() && matches!(failure.code, Code::NoInput | Code::VaultSealed) {
-        let why = if context.no_input {
-            "it is locked, nothing was given to open it with, and --no-input was given"
-        } else {
-            "it is locked, nothing was given to open it with, and there is no terminal to ask on"
-        };
-        return CliError::because("open the vault", Code::VaultSealed, why);
+fn sealed(context: &Context, given: &Given, purpose: Purpose, failure: Failure) -> CliError {
+    if !given.is_empty() || !matches!(failure.code, Code::NoInput | Code::VaultSealed) {
+        return CliError::new("open the vault", failure);
     }
-    CliError::new("open the vault", failure)
+    let nobody = if context.no_input {
+        "--no-input was given"
+    } else {
+        "there is no terminal to ask on"
+    };
+    if purpose == Purpose::Admin {
+        let why = format!(
+            "this command asks for a keyslot's secret again, even when the vault is unlocked; none \
+             was given, and {nobody}"
+        );
+        return CliError::because("open the vault", Code::VaultSealed, why).hint(
+            "give --passphrase-file, --passphrase-fd, --identity, --key-file, --key-fd or \
+             --recovery-code-fd, or run it at a terminal",
+        );
+    }
+    let why = format!("it is locked, nothing was given to open it with, and {nobody}");
+    CliError::because("open the vault", Code::VaultSealed, why)
 }

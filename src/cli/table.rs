@@ -3,6 +3,9 @@
 use super::error::CliError;
 use super::output::{Output, Tone};
 
+/// No column is cut to less.
+const LEAST_COLUMN: usize = 8;
+
 /// A table for people; programs ask for `--json`.
 pub struct Table {
     headings: Vec<&'static str>,
@@ -32,7 +35,8 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 impl Table {
-    /// A table with these headings; the column `flexible` is cut when a terminal is too narrow.
+    /// A table with these headings; the column `flexible` is the first that is cut when
+    /// a terminal is too narrow.
     pub fn new(headings: Vec<&'static str>, flexible: usize) -> Self {
         Self {
             headings,
@@ -71,10 +75,18 @@ impl Table {
         if let Some(columns) = columns {
             let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
             if let Some(width) = widths.get_mut(self.flexible) {
-                let least = (*width).min(8);
+                let least = (*width).min(LEAST_COLUMN);
                 *width = width
                     .saturating_sub(total.saturating_sub(columns))
                     .max(least);
+            }
+            // What is still too much comes off the widest columns.
+            let gaps = 2 * widths.len().saturating_sub(1);
+            while widths.iter().sum::<usize>() + gaps > columns {
+                match widths.iter_mut().max() {
+                    Some(widest) if *widest > LEAST_COLUMN => *widest -= 1,
+                    _ => break,
+                }
             }
         }
         widths
@@ -120,6 +132,9 @@ mod tests {
         table.row(vec!["longer".into(), "".into(), "".into()]);
         assert_eq!(table.widths(None), [6, 6, 100]);
         assert_eq!(table.widths(Some(40)), [6, 6, 24]);
+        table.row(vec!["n".repeat(50).into(), "".into(), "".into()]);
+        assert_eq!(table.widths(Some(40)), [22, 6, 8]);
+        table.rows.pop();
         let out = Output::new(true, false, false);
         let mut text = String::new();
         let widths = table.widths(Some(40));

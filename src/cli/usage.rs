@@ -7,9 +7,15 @@ use super::error::kind_name;
 use super::output::{json_text, shown};
 use crate::error::{Code, Failure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+/// The global options that take the next argument as their value.
+const WITH_VALUE: [&str; 4] = ["--state-dir", "--config", "--agent", "--socket"];
+/// The commands whose stdout is for something else.
+const OWN_STDOUT: [&str; 4] = ["run", "inject", "exec-provider", "daemon"];
+const SEE_HELP: &str = "--help shows what the command takes";
 const HINT: &str = "a secret is never an argument: it comes from stdin, a hidden prompt or a file";
 
 /// Shows it. A reader of the help that went away is success.
@@ -22,9 +28,10 @@ pub fn show(mut error: clap::Error) -> ExitCode {
     }
     let hidden = hide(&mut error);
     let hint = hidden.then_some(HINT);
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let text = plain(&error);
-    if wants_json()
-        && let Ok(document) = json_text(&document(&text, hint))
+    if wants_json(&args)
+        && let Ok(document) = json_text(&document(&text, hint.unwrap_or(SEE_HELP)))
     {
         let _ = writeln!(std::io::stdout(), "{document}");
     }
@@ -63,16 +70,26 @@ fn plain(error: &clap::Error) -> String {
     text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
 }
 
-/// True if `--json` stands where the program would have read it.
-fn wants_json() -> bool {
-    std::env::args_os()
-        .take_while(|argument| argument != "--")
-        .any(|argument| argument == "--json")
+/// True if `--json` stands where the program would have read it, and stdout is for its document.
+fn wants_json(args: &[OsString]) -> bool {
+    let ours = || args.iter().take_while(|argument| *argument != "--");
+    let mut is_value = false;
+    let command = ours().find(|argument| {
+        let skipped = is_value || argument.as_encoded_bytes().starts_with(b"-");
+        is_value = !is_value && WITH_VALUE.iter().any(|option| *argument == option);
+        !skipped
+    });
+    let owned = command.is_some_and(|name| OWN_STDOUT.iter().any(|own| name == own));
+    !owned && ours().any(|argument| argument == "--json")
 }
 
-fn document(text: &str, hint: Option<&str>) -> serde_json::Value {
-    let first = text.lines().next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or(first);
+fn document(text: &str, hint: &str) -> serde_json::Value {
+    // Without an error in front it is the help itself.
+    let message = match text.strip_prefix("error: ") {
+        Some(text) => text.split("\n\n").next().unwrap_or_default(),
+        None => "a command is missing",
+    };
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let failure = Failure::new(
         Code::Usage,
         format!("failed to read the command line: {message}"),

@@ -30,7 +30,7 @@ pub const TEXT: &str = r#"// Reseal's config: JSON with comments and trailing co
   "vault": {
     // How long `reseal vault unlock` keeps the vault open, and how long without any request.
     // "ttl": "12h",
-    // "idle": "1h",
+    // "idle": "15m",
   },
 
   "daemon": {},

@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ pub fn spawn_detached(spawn: &Spawn<'_>) -> Result<Report, Failure> {
     let mut wire = Wire::new(ours, HAND_OVER_LIMIT).map_err(StartError::Spawn)?;
     let mut command = Command::new("/proc/self/exe");
     command
+        .arg0("reseal")
         .args(spawn.args)
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -167,6 +167,10 @@ fn listed(attempts: &[Attempt]) -> String {
         return "no keyslot takes what was given".to_owned();
     }
     let list: Vec<String> = attempts.iter().map(Attempt::to_string).collect();
+    let is_wrong = |a: &Attempt| a.kind == PASSPHRASE && a.outcome == Outcome::NotThis;
+    if attempts.iter().all(is_wrong) {
+        return format!("wrong passphrase ({})", list.join("; "));
+    }
     format!("nothing that was given opens it: {}", list.join("; "))
 }
 

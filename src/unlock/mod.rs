@@ -114,6 +114,15 @@ impl Notice {
     }
 }
 
+/// A new passphrase of fewer characters is warned about.
+pub const SHORT_PASSPHRASE: usize = 8;
+
+/// True if a passphrase has fewer than [`SHORT_PASSPHRASE`] characters.
+pub fn is_short(passphrase: &SecretValue) -> bool {
+    let is_start = |byte: &&u8| *byte & 0xc0 != 0x80;
+    passphrase.expose().iter().filter(is_start).count() < SHORT_PASSPHRASE
+}
+
 /// The notice that a passphrase deserves, for `init` and `slot add` too.
 pub fn passphrase_notice(passphrase: &SecretValue) -> Option<Notice> {
     (!passphrase.expose().is_ascii()).then_some(Notice::PassphraseNotAscii)

@@ -103,6 +103,106 @@ fn usage_errors_are_exit_2_and_help_is_not() {
 }
 
 #[test]
+fn usage_errors_are_documents_too() {
+    let world = World::empty();
+    for args in [
+        &["--json", "no-such-command"][..],
+        &["secrets", "get", "--json"],
+        &["secrets", "--json"],
+        &["vault", "unlock", "--no-such-option", "--json"],
+    ] {
+        let ran = world.run(args).code(2);
+        let error = &ran.json()["error"];
+        assert_eq!(error["code"], "usage", "{args:?}");
+        assert_eq!(error["kind"], "invalid", "{args:?}");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("failed to ") && !message.contains('\n'),
+            "{message}"
+        );
+        assert!(error["hint"].is_string(), "{args:?}");
+        assert!(!ran.stderr.is_empty());
+    }
+    // No document where stdout is for something else, or where --json is the program's own.
+    for args in [
+        &["--json", "run", "--no-such-option"][..],
+        &["--agent", "run", "inject", "--json", "--no-such-option"],
+        &["secrets", "get", "--", "a", "--json"],
+    ] {
+        assert_eq!(world.run(args).code(2).text(), "", "{args:?}");
+    }
+}
+
+#[test]
+fn verbose_shows_the_code_of_an_error_and_the_file_of_each_ref() {
+    let world = World::unlocked();
+    world.store("a", "x");
+    let ran = world.run(&["-v", "secrets", "get", "nope"]).code(3);
+    assert!(ran.stderr.contains(" [record.absent]\n"), "{}", ran.stderr);
+    let ran = world.run(&["secrets", "get", "nope"]).code(3);
+    assert!(!ran.stderr.contains("record.absent"), "{}", ran.stderr);
+    world
+        .run(&["secrets", "set", "openai:x", "--ref", "vault:a"])
+        .ok();
+    let file = "auth-profiles.json";
+    let ran = world.run(&["-v", "secrets", "resolve"]).ok();
+    assert!(ran.stderr.contains(file), "{}", ran.stderr);
+    assert!(
+        !world
+            .run(&["secrets", "resolve"])
+            .ok()
+            .stderr
+            .contains(file)
+    );
+    let ran = world.with_passphrase(&["-v", "vault", "unlock"]).ok();
+    assert!(ran.stderr.contains(file), "{}", ran.stderr);
+}
+
+#[test]
+fn help_shows_how_run_is_used_and_what_the_daemon_s_limits_are() {
+    let world = World::empty();
+    let help = world.run(&["run", "--help"]).ok();
+    let text = help.text();
+    assert!(
+        text.contains("Usage: reseal run [OPTIONS] -- <CMD>..."),
+        "{text}"
+    );
+    let arguments = text
+        .find("\nArguments:\n")
+        .expect("a section for arguments");
+    let next = text[arguments + 1..].find("\n\n").unwrap();
+    assert!(text[arguments..][..next].contains("<CMD>..."), "{text}");
+    let help = world.run(&["daemon", "--help"]).ok();
+    assert!(!help.text().contains("default: 12h"), "{}", help.text());
+    assert!(!help.text().contains("default: 15m"), "{}", help.text());
+}
+
+#[test]
+fn errors_name_what_failed() {
+    let world = World::new();
+    let wrong = world.private_file("wrong", b"not it");
+    for command in [
+        &["secrets", "get", "a"][..],
+        &["secrets", "get", "vault:a"],
+        &[
+            "run",
+            "--env",
+            "X=vault:a",
+            "--passphrase-file",
+            &wrong,
+            "--",
+            "true",
+        ],
+    ] {
+        let with_wrong = [command, &["--passphrase-file", &wrong]].concat();
+        let is_run = command[0] == "run";
+        let ran = world.run(if is_run { command } else { &with_wrong });
+        let why = "failed to open the vault: wrong passphrase (slot ";
+        assert!(ran.code(5).stderr.contains(why), "{command:?}");
+    }
+}
+
+#[test]
 fn completions_and_manual_pages_come_from_the_same_definitions() {
     let world = World::empty();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -69,19 +69,77 @@ fn a_value_is_asked_for_hidden_after_the_passphrase() {
 }
 
 #[test]
-fn unlock_asks_once_and_a_wrong_answer_is_denied() {
+fn a_wrong_passphrase_is_asked_for_again_twice() {
     let mut world = World::new();
+    let mut session = at_terminal(&mut world, &["vault", "unlock"]);
+    for _ in 0..3 {
+        session.exp_string("Passphrase of vault").unwrap();
+        session.send_line("wrong").unwrap();
+    }
+    let (rest, code) = end(session);
+    assert_eq!(code, 5, "{rest}");
+    let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        rest.contains("failed to open the vault: wrong passphrase (slot "),
+        "{rest}"
+    );
     let mut session = at_terminal(&mut world, &["vault", "unlock"]);
     session.exp_string("Passphrase of vault").unwrap();
     session.send_line("wrong").unwrap();
-    let (rest, code) = end(session);
-    assert_eq!(code, 5, "{rest}");
-    let mut session = at_terminal(&mut world, &["vault", "unlock"]);
+    session.exp_string("Wrong passphrase, try again.").unwrap();
     session.exp_string("Passphrase of vault").unwrap();
     session.send_line(PASSPHRASE).unwrap();
     let (rest, code) = end(session);
     assert_eq!(code, 0, "{rest}");
+    assert!(rest.contains("Opening the vault ..."), "{rest}");
     world.run(&["secrets", "list"]).ok();
+}
+
+#[test]
+fn text_fits_the_terminal() {
+    let mut world = World::unlocked();
+    let long = format!("{}/{}", "x".repeat(60), "y".repeat(60));
+    world.store(&long, "value");
+    let note = "a word ".repeat(30);
+    let args = ["secrets", "set", "short", "--note", &note];
+    world.piped_with_passphrase(&args, b"value").ok();
+    // The width that a terminal without a size is taken for.
+    let width = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+    let narrow = |world: &mut World, args: &[&str]| {
+        world.global.clear();
+        let mut command = world.command(args);
+        command
+            .env("NO_COLOR", "1")
+            .stdin(std::process::Stdio::inherit());
+        let (rest, code) = end(spawn_command(command, Some(PATIENCE)).unwrap());
+        // The reader takes bytes for characters.
+        (rest.replace("\u{e2}\u{80}\u{a6}", "…"), code)
+    };
+    let (list, _) = narrow(&mut world, &["secrets", "list"]);
+    assert!(list.contains('…') && width(&list) <= 80, "{list}");
+    let (error, code) = narrow(&mut world, &["secrets", "get", "short"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("\n  ") && width(&error) <= 80, "{error}");
+    // Programs get everything.
+    assert!(world.run(&["secrets", "list"]).ok().text().contains(&long));
+}
+
+#[test]
+fn slow_work_on_an_export_is_announced() {
+    let mut world = World::unlocked();
+    let file = world.private_file("export.age", b"not an age file");
+    let passphrase = world.passphrase();
+    let args = [
+        "vault",
+        "import",
+        &file,
+        "--import-passphrase-file",
+        &passphrase,
+    ];
+    let (rest, code) = end(at_terminal(&mut world, &args));
+    assert_ne!(code, 0, "{rest}");
+    assert!(rest.contains("Decrypting the export ..."), "{rest}");
+    assert!(!world.run(&args).stderr.contains("Decrypting"));
 }
 
 /// Ctrl-C, and Ctrl-D at the start of a line.

@@ -347,3 +347,66 @@ fn a_strict_daemon_does_not_start_half_configured() {
     assert!(ran.stderr.contains("nope"), "{}", ran.stderr);
     assert!(!ran.stderr.contains(PASSPHRASE));
 }
+
+#[test]
+fn commands_that_ask_for_a_keyslot_s_secret_say_so_when_unlocked() {
+    let world = World::unlocked();
+    let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    for args in [
+        &["vault", "export", "--recipient", recipient][..],
+        &["vault", "slot", "add", "recovery"],
+        &["vault", "rekey"],
+    ] {
+        let ran = world.run(args).code(4);
+        assert!(
+            ran.stderr.contains("keyslot's secret again"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains("--passphrase-file"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("vault unlock"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn an_import_without_a_key_names_the_options_that_give_it() {
+    let world = World::unlocked();
+    let file = world.private_file("export.age", b"not looked at");
+    let ran = world.run(&["vault", "import", &file]).code(4);
+    let hint = ran.stderr.split("hint: ").nth(1).unwrap();
+    assert!(
+        hint.contains("--import-identity") && hint.contains("--import-passphrase-file"),
+        "{hint}"
+    );
+}
+
+#[test]
+fn a_short_new_passphrase_is_warned_about() {
+    for (passphrase, warned) in [("seven77", true), ("äöüäöüä", true), ("eight888", false)] {
+        let world = World::empty();
+        let file = world.private_file("new", passphrase.as_bytes());
+        let args = [
+            "init",
+            "--kdf",
+            "minimal",
+            "--no-recovery",
+            "--passphrase-file",
+            &file,
+        ];
+        let ran = world.run(&args).ok();
+        assert_eq!(
+            ran.stderr.contains("fewer than 8 characters"),
+            warned,
+            "{passphrase}"
+        );
+    }
+}
+
+#[test]
+fn the_daemon_is_called_reseal_in_a_process_list() {
+    let world = World::unlocked();
+    let status = world.run(&["--json", "vault", "status"]).ok().json();
+    let pid = status["daemon"]["pid"].as_u64().unwrap();
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(line.starts_with(b"reseal\0--state-dir\0"), "{line:?}");
+}

@@ -121,6 +121,7 @@ pub fn print_report(context: &Context, report: &Report) -> Result<(), CliError> 
         table.row(vec![state, reference.into(), entry.owner.as_str().into()]);
     }
     table.print(&context.out)?;
+    tell_files(context, report);
     for entry in &report.refs {
         let why = entry
             .failure
@@ -134,6 +135,14 @@ pub fn print_report(context: &Context, report: &Report) -> Result<(), CliError> 
         }
     }
     Ok(())
+}
+
+/// With `--verbose`: in which file each ref stands.
+pub fn tell_files(context: &Context, report: &Report) {
+    for entry in &report.refs {
+        let line = format!("{}: in {}", entry.owner, entry.file);
+        context.out.detail(&crate::cli::output::shown(&line));
+    }
 }
 
 /// The exit code: that of the first required ref that failed.

@@ -62,6 +62,7 @@ pub fn run(context: &Context, args: ExportArgs) -> Done {
     };
     let (payload, records) = export::write(&opened.vault, &options).doing(DOING)?;
     let plugins = session::plugins(context, &args.unlock)?;
+    context.out.progress("Encrypting the export ...");
     let file = match &passphrase {
         Some(passphrase) => age::encrypt_with_passphrase(passphrase, &payload).doing(DOING)?,
         None => age::encrypt_to(&recipients, &payload, &plugins).doing(DOING)?,

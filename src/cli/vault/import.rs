@@ -7,7 +7,7 @@ use crate::error::{Code, Failure};
 use crate::runtime::export;
 use crate::secret::SecretValue;
 use crate::store::files;
-use crate::sys::tty;
+use crate::sys::tty::{self, PromptError};
 use crate::unlock::age::MAX_EXPORT;
 use crate::unlock::{age, key_file};
 use clap::Args;
@@ -40,6 +40,8 @@ pub struct ImportArgs {
 }
 
 const DOING: &str = "import into the vault";
+const HOW_TO_DECRYPT: &str =
+    "give --import-identity or --import-passphrase-file, or run it at a terminal";
 
 /// Reads an export into the vault.
 pub fn run(context: &Context, args: ImportArgs) -> Done {
@@ -79,16 +81,26 @@ fn decrypt(context: &Context, args: &ImportArgs) -> Result<SecretValue, CliError
             identities.extend(age::load_identity_file(path, &mut prompt).doing(doing)?);
         }
         let plugins = session::plugins(context, &args.unlock)?;
+        context.out.progress("Decrypting the export ...");
         return age::decrypt(&file, &identities, &plugins, MAX_EXPORT).doing(doing);
     }
     let passphrase = match &args.import_passphrase_file {
         Some(path) => key_file::read_passphrase(path).doing("read --import-passphrase-file")?,
         None if context.no_input => {
             let why = "neither --import-identity nor --import-passphrase-file was given";
-            return Err(CliError::because(doing, Code::NoInput, why));
+            return Err(CliError::because(doing, Code::NoInput, why).hint(HOW_TO_DECRYPT));
         }
-        None => tty::read_hidden("Passphrase of the export: ").doing(doing)?,
+        None => tty::read_hidden("Passphrase of the export: ").map_err(|error| {
+            let absent = matches!(error, PromptError::NoTerminal);
+            let error = CliError::new(doing, error.into());
+            if absent {
+                error.hint(HOW_TO_DECRYPT)
+            } else {
+                error
+            }
+        })?,
     };
+    context.out.progress("Decrypting the export ...");
     age::decrypt_with_passphrase(&file, &passphrase, MAX_EXPORT).doing(doing)
 }
 

@@ -4,7 +4,7 @@ use super::status;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::output::shown;
-use crate::cli::secrets::resolve::report_exit;
+use crate::cli::secrets::resolve::{report_exit, tell_files};
 use crate::cli::session::{self, UnlockArgs};
 use crate::daemon::client::Client;
 use crate::daemon::start::{Spawn, spawn_detached};
@@ -162,6 +162,7 @@ pub fn tell(context: &Context, report: &Report) {
         "Unlocked. {refs} {} in the snapshot.",
         status::plural(refs, "ref")
     ));
+    tell_files(context, report);
     for entry in &report.refs {
         if matches!(entry.outcome, RefOutcome::Error | RefOutcome::Plaintext) {
             let why = entry
