@@ -7,6 +7,7 @@
 mod cli {
     mod accounts;
     mod backup;
+    mod doctor;
     mod launching;
     mod output;
     mod pointing;

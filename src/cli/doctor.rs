@@ -1,22 +1,22 @@
 //! `reseal doctor`.
 
+mod holder;
+mod installation;
+
 use super::context::Context;
 use super::error::{CliError, Done};
 use super::output::{Tone, fold, shown};
 use super::session;
-use crate::error::Code;
-use crate::runtime::service::{Reply, Request};
-use crate::runtime::status::slot_kind_name;
 use crate::sys::{arena, clock};
 use clap::Args;
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
 /// Arguments of `doctor`.
 ///
-/// Exits 1 if a finding says that secrets are not safe or the vault can't be used.
+/// Exits 1 if a finding says that secrets are not safe, or that the vault or a secret that is in
+/// use can't be had. What is sealed is looked at only if a daemon has the vault open.
 #[derive(Args)]
 pub struct DoctorArgs {}
 
@@ -78,13 +78,11 @@ impl Findings {
 /// Looks at everything.
 pub fn run(context: &Context, _args: DoctorArgs) -> Done {
     let mut findings = Findings::default();
-    check_state_folder(context, &mut findings);
-    check_vault(context, &mut findings);
-    check_state_files(context, &mut findings);
+    installation::check(context, &mut findings);
     check_memory(&mut findings);
     check_core_dumps(&mut findings);
     check_clock(context, &mut findings);
-    check_daemon(context, &mut findings);
+    holder::check(context, &mut findings);
     check_program(&mut findings);
     let worst = findings.0.iter().map(|finding| finding.severity).max();
     print(context, &findings.0)?;
@@ -118,113 +116,6 @@ fn print(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
         }
     }
     out.data(&lines.join("\n"))
-}
-
-fn check_state_folder(context: &Context, findings: &mut Findings) {
-    const CHECK: &str = "state folder";
-    let root = context.state.root();
-    if !context.state.exists() {
-        let message = format!("{} does not exist", root.display());
-        findings.bad(
-            CHECK,
-            Severity::Error,
-            message,
-            "make it with `reseal init`",
-        );
-        return;
-    }
-    match context.state.check() {
-        Ok(()) => findings.ok(CHECK, format!("{} is private", root.display())),
-        Err(error) => {
-            let remedy = format!("chmod 700 {}", root.display());
-            findings.bad(CHECK, Severity::Error, error.to_string(), remedy);
-        }
-    }
-}
-
-fn check_vault(context: &Context, findings: &mut Findings) {
-    const CHECK: &str = "vault";
-    let read = session::vault_path(context)
-        .and_then(|path| Ok((session::read_header(&path, false)?.1, path)));
-    let (header, path) = match read {
-        Ok(read) => read,
-        Err(error) => {
-            let remedy = match error.failure.code {
-                Code::VaultAbsent => "make one with `reseal init`",
-                Code::FilePermission => "chmod 600 the file, and make it yours",
-                Code::VaultNetworkFs => "move it to a local disk, or give --allow-network-fs",
-                _ => "restore a backup; keep the damaged file",
-            };
-            findings.bad(CHECK, Severity::Error, error.failure.message, remedy);
-            return;
-        }
-    };
-    check_private_file(CHECK, &path, findings);
-    let kinds: Vec<&str> = header
-        .slots()
-        .iter()
-        .map(|slot| slot_kind_name(slot.kind))
-        .collect();
-    findings.ok("keyslots", kinds.join(", "));
-    if !kinds.contains(&"recovery") && kinds.len() == 1 {
-        let message = "there is only one way to open the vault";
-        let remedy = "add a second: `reseal vault slot add recovery`";
-        findings.bad("keyslots", Severity::Warning, message, remedy);
-    }
-    if kinds.contains(&"age") {
-        findings.add(
-            "keyslots",
-            Severity::Note,
-            "an age slot can be recorded now and opened by a future quantum computer; the vault is \
-             only as safe as its weakest slot",
-            None,
-        );
-    }
-}
-
-/// Says so if a file can be read by others.
-fn check_private_file(check: &'static str, path: &Path, findings: &mut Findings) {
-    let Ok(metadata) = fs::metadata(path) else {
-        return;
-    };
-    let mode = metadata.permissions().mode() & 0o777;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    if mode & 0o077 != 0 {
-        let message = format!("{} has mode {mode:04o}: others can use it", path.display());
-        findings.bad(
-            check,
-            Severity::Error,
-            message,
-            format!("chmod 600 {}", path.display()),
-        );
-    } else if !ours {
-        let message = format!("{} belongs to user {}", path.display(), metadata.uid());
-        let remedy = format!("chown it, or run as that user: {}", path.display());
-        findings.bad(check, Severity::Warning, message, remedy);
-    } else {
-        findings.ok(check, format!("{} is private", path.display()));
-    }
-}
-
-fn check_state_files(context: &Context, findings: &mut Findings) {
-    if let Err(failure) = super::state_files::config(context) {
-        let remedy = "mend the place that the message names";
-        findings.bad("config", Severity::Error, failure.message, remedy);
-    } else {
-        findings.ok("config", format!("{} is valid", context.config().display()));
-    }
-    let ids = super::agents::ids(context).unwrap_or_default();
-    for id in ids {
-        let path = context.state.auth_profiles(&id);
-        match super::state_files::profiles(context, &id) {
-            Err(failure) => {
-                let remedy = "mend the place that the message names";
-                findings.bad("profiles", Severity::Error, failure.message, remedy);
-            }
-            Ok(_) if path.exists() => check_private_file("profiles", &path, findings),
-            Ok(_) => {}
-        }
-    }
 }
 
 fn check_memory(findings: &mut Findings) {
@@ -302,37 +193,6 @@ fn check_clock(context: &Context, findings: &mut Findings) {
         findings.bad(CHECK, Severity::Warning, message, remedy);
     } else {
         findings.ok(CHECK, super::when::date_and_time(now));
-    }
-}
-
-fn check_daemon(context: &Context, findings: &mut Findings) {
-    const CHECK: &str = "daemon";
-    let status = session::daemon(context).and_then(|client| match client {
-        None => Ok(None),
-        Some(mut client) => session::ask(&mut client, "ask", Request::Status, Vec::new()).map(Some),
-    });
-    match status {
-        Ok(None) => findings.ok(CHECK, "none runs"),
-        Ok(Some(answer)) => {
-            let Reply::Status(status) = answer.reply else {
-                return;
-            };
-            let version = status
-                .daemon
-                .map(|daemon| daemon.version)
-                .unwrap_or_default();
-            if version == env!("CARGO_PKG_VERSION") {
-                findings.ok(CHECK, format!("runs, version {version}"));
-            } else {
-                let message = format!("it has version {version}, this program another");
-                let remedy = "reseal vault lock, then unlock again";
-                findings.bad(CHECK, Severity::Warning, message, remedy);
-            }
-        }
-        Err(error) => {
-            let remedy = "see the message; a stale socket may be removed";
-            findings.bad(CHECK, Severity::Error, error.failure.message, remedy);
-        }
     }
 }
 

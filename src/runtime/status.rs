@@ -4,9 +4,11 @@ use super::local::Runtime;
 use super::open_vault::OpenVault;
 use super::service::{LockState, SlotStatus, SnapshotState, SnapshotStatus, Status, VaultStatus};
 use crate::error::Failure;
-use crate::store::VaultFile;
+use crate::store::anchors::Anchors;
+use crate::store::{Options, VaultFile};
+use crate::vault::anchor::{self, Anchor};
 use crate::vault::slot::RawKeyHint;
-use crate::vault::{Header, Slot, SlotKind, VaultMeta};
+use crate::vault::{FrameHead, Header, Slot, SlotKind, VaultMeta};
 use data_encoding::HEXLOWER;
 use std::path::Path;
 
@@ -27,6 +29,37 @@ pub fn locked(file: &VaultFile, header: &Header) -> Status {
             failures: Vec::new(),
         },
     }
+}
+
+/// Looks for a rollback or a fork as far as that shows without a key.
+///
+/// # Errors
+/// `vault.rollback`, `vault.fork`; `vault.*` and `file.*` if the file or the anchor can't be read.
+pub fn glance(path: &Path, options: Options, anchors: &Path) -> Result<(), Failure> {
+    let open = || -> Result<(VaultFile, Header), Failure> {
+        let file = VaultFile::open(path, options)?;
+        let header = Header::parse(&file.read_header()?)?;
+        Ok((file, header))
+    };
+    let vault_id = open()?.1.vault_id();
+    let anchor = Anchors::at(anchors).read(&vault_id)?;
+    let Some(anchor) = anchor.and_then(|bytes| Anchor::parse(&bytes).ok()) else {
+        return Ok(());
+    };
+    // The anchor first, then the file: commits of others make both go on.
+    let (file, header) = open()?;
+    let (mut newest, mut mac_at_seen) = (header.base_seq(), None);
+    let mut frames = file.frames_from(header.bytes().len() as u64);
+    while let Some((_, frame)) = frames.next_frame()? {
+        let Some(head) = frame.first_chunk().and_then(|h| FrameHead::parse(h).ok()) else {
+            break;
+        };
+        newest = newest.max(head.seq());
+        if head.seq() == anchor.head.seq {
+            mac_at_seen = frame.last_chunk().copied();
+        }
+    }
+    Ok(anchor::glance(&header, &anchor, newest, mac_at_seen)?)
 }
 
 /// The status of an opened vault.

@@ -184,6 +184,36 @@ pub fn pin(
     }
 }
 
+/// Holds what a locked vault shows against the anchor: its newest frame, and the MAC of the frame
+/// that the anchor remembers, if the file has one of that number. Nothing of this is authentic, so
+/// only an error says something; [`check`] is for trust.
+pub fn glance(
+    header: &Header,
+    anchor: &Anchor,
+    newest: u64,
+    mac_at_seen: Option<[u8; 32]>,
+) -> Result<(), VaultError> {
+    if header.epoch() < anchor.epoch {
+        let (found, seen) = (header.epoch(), anchor.epoch);
+        return Err(VaultError::EpochRollback { found, seen });
+    }
+    if header.epoch() > anchor.epoch {
+        return Ok(());
+    }
+    let seen = anchor.head.seq;
+    let forked = mac_at_seen.is_some_and(|mac| !equal(&mac, &anchor.head.mac));
+    if forked || !equal(&header.key_commit(), &anchor.key_commit) {
+        return Err(VaultError::Fork(seen));
+    }
+    if newest < seen {
+        return Err(VaultError::Rollback {
+            found: newest,
+            seen,
+        });
+    }
+    Ok(())
+}
+
 /// Checks an open vault against the anchor: notices older copies and forks.
 pub fn check(vault: &Vault, anchor: &Anchor) -> Result<AnchorState, VaultError> {
     let header = vault.header();

@@ -63,6 +63,11 @@ impl FrameHead {
         Ok(head)
     }
 
+    /// The frame's number.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// The length of the whole frame in bytes, at most [`super::limits::MAX_FRAME`].
     pub fn total_len(&self) -> usize {
         FRAME_HEAD + wide(self.index_len) + wide(self.values_len) + MAC_LEN
