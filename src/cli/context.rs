@@ -2,6 +2,7 @@
 
 use super::error::{CliError, Doing};
 use super::output::Output;
+use crate::config::Trust;
 use crate::config::{Config, UserPath};
 use crate::error::{Code, Failure};
 use crate::name::AgentId;
@@ -150,7 +151,7 @@ impl Context {
         if let Some(config) = self.settings.get() {
             return Ok(config);
         }
-        let config = super::state_files::config_at(&self.state.config());
+        let config = super::state_files::config_at(&self.state.config(), Trust::Own);
         let config = config.doing("read the config")?.unwrap_or_default();
         Ok(self.settings.get_or_init(|| config))
     }

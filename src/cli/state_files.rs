@@ -7,6 +7,7 @@ use crate::error::{Code, Failure};
 use crate::name::AgentId;
 use crate::profile::{ProfileError, State, Store};
 use crate::reference::Defaults;
+use crate::runtime::ground::trust_of;
 use crate::store::files::{self, MAX_STATE_FILE};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ const EDIT_TRIES: usize = 32;
 /// The config; a state folder without one has the defaults.
 pub fn config(context: &Context) -> Result<Config, Failure> {
     let path = context.config();
-    match config_at(&path)? {
+    match config_at(&path, trust_of(&context.state, &path))? {
         Some(config) => Ok(config),
         None if context.named_config.is_some() => Err(config_absent(&path)),
         None => Ok(Config::default()),
@@ -24,9 +25,9 @@ pub fn config(context: &Context) -> Result<Config, Failure> {
 }
 
 /// The config at a path, if there is one.
-pub fn config_at(path: &Path) -> Result<Option<Config>, Failure> {
+pub fn config_at(path: &Path, trust: Trust) -> Result<Option<Config>, Failure> {
     match read_text(path)? {
-        Some((_, text)) => Ok(Some(Config::parse(&text, &name(path), Trust::Own)?)),
+        Some((_, text)) => Ok(Some(Config::parse(&text, &name(path), trust)?)),
         None => Ok(None),
     }
 }
@@ -73,7 +74,7 @@ pub fn edit_config(
 ) -> Result<(), Failure> {
     let path = context.config();
     retry(|| {
-        let (bytes, document) = edited(&path, &mut edit)?;
+        let (bytes, document) = edited(context, &path, &mut edit)?;
         if document.text().as_bytes() != bytes.as_slice() {
             files::write(&path, Some(&bytes), document.text().as_bytes())?;
         }
@@ -86,11 +87,12 @@ pub fn try_edit_config(
     context: &Context,
     mut edit: impl FnMut(&mut Document) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    edited(&context.config(), &mut edit).map(|_| ())
+    edited(context, &context.config(), &mut edit).map(|_| ())
 }
 
 /// The config as it stands and as it would be.
 fn edited(
+    context: &Context,
     path: &Path,
     edit: &mut impl FnMut(&mut Document) -> Result<(), Failure>,
 ) -> Result<(Vec<u8>, Document), Failure> {
@@ -100,7 +102,7 @@ fn edited(
     let mut document = Document::parse(&text, &name(path))?;
     edit(&mut document)?;
     // What the next command would refuse to read is not written.
-    match Config::read(&document, Trust::Own) {
+    match Config::read(&document, trust_of(&context.state, path)) {
         Ok(_) => Ok((bytes, document)),
         Err(errors) => {
             let why = format!("the config would no longer be valid: {errors}");

@@ -65,7 +65,7 @@ impl Ground {
     /// # Errors
     /// `config.invalid`, `profiles.invalid` with the place; `file.*`.
     pub fn read(state: &StateDir, config: &Path) -> Result<Self, Failure> {
-        let config = read_config(config)?;
+        let config = read_config(config, trust_of(state, config))?;
         let mut agents = Vec::new();
         for id in agent_ids(state)? {
             agents.push(read_agent(state, &id, &config.defaults)?);
@@ -149,17 +149,36 @@ impl Place {
     }
 }
 
+/// Whose config a file is. The state folder's own is the user's; any other is a project's if it
+/// lies in a git work tree, where others' commits come in. The home folder itself does not count:
+/// people keep their dotfiles in git.
+pub fn trust_of(state: &StateDir, config: &Path) -> Trust {
+    if config == state.config() {
+        return Trust::Own;
+    }
+    let place = std::fs::canonicalize(config).unwrap_or_else(|_| config.to_path_buf());
+    let home = std::env::home_dir();
+    let below_home = |folder: &&Path| home.as_deref().is_none_or(|home| !home.starts_with(folder));
+    let mut folders = place.ancestors().skip(1).take_while(below_home);
+    let in_work_tree = folders.any(|folder| folder.join(".git").symlink_metadata().is_ok());
+    if in_work_tree {
+        Trust::Project
+    } else {
+        Trust::Own
+    }
+}
+
 /// Reads a config file; the default config if there is none.
 ///
 /// # Errors
 /// `config.invalid` with line and path; `file.*`.
-pub fn read_config(path: &Path) -> Result<Config, Failure> {
+pub fn read_config(path: &Path, trust: Trust) -> Result<Config, Failure> {
     match read_text(path)? {
         None => Ok(Config::default()),
         Some(text) => {
             let document = Document::parse(&text, &path.display().to_string())
                 .map_err(crate::config::ConfigErrors::from)?;
-            Ok(Config::read(&document, Trust::Own)?)
+            Ok(Config::read(&document, trust)?)
         }
     }
 }

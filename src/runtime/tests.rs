@@ -301,6 +301,27 @@ fn a_start_resolves_what_is_in_use_and_only_that() {
     require(&report).unwrap();
 }
 
+/// Others' commits come into a work tree: a config there must not start programs.
+#[test]
+fn a_config_in_a_git_work_tree_is_a_projects() {
+    let world = World::new();
+    let (_, config) = world.exec_provider();
+    let project = world.folder.path().join("project");
+    fs::create_dir_all(project.join("deep")).unwrap();
+    let path = project.join("deep/reseal.json");
+    write_private(&path, &config);
+    assert!(super::ground::Ground::read(&world.state, &path).is_ok());
+    fs::create_dir(project.join(".git")).unwrap();
+    let failure = super::ground::Ground::read(&world.state, &path)
+        .err()
+        .unwrap();
+    assert_eq!(failure.code, Code::ConfigInvalid);
+    assert!(
+        failure.message.contains("secrets.providers.op"),
+        "{failure}"
+    );
+}
+
 #[test]
 fn plaintext_in_the_config_is_reported_by_its_path() {
     let world = World::new();
