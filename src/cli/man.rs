@@ -79,8 +79,14 @@ fn write_all(
 
 fn page(command: &clap::Command, name: &str) -> Result<Vec<u8>, Failure> {
     let mut page = Vec::new();
-    Man::new(command.clone())
-        .title(name)
+    // The usage line of the help, where the options stand with their values or as [OPTIONS].
+    let mut command = command.clone();
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").to_owned();
+    // The long title of a command three levels deep would leave no room in the header.
+    let title = name.rsplit('-').next().unwrap_or(name);
+    Man::new(command.override_usage(usage))
+        .title(format!("reseal {title}"))
         .render(&mut page)
         .map_err(|error| Failure::new(Code::Bug, error.to_string()))?;
     Ok(page)

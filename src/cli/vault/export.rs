@@ -1,5 +1,6 @@
 //! `reseal vault export`.
 
+use super::status::plural;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::new_slot;
@@ -79,7 +80,8 @@ pub fn run(context: &Context, args: ExportArgs) -> Done {
         }))?;
     } else if let Some(path) = &args.output {
         context.out.say(&format!(
-            "Exported {records} records to {}.",
+            "Exported {records} {} to {}.",
+            plural(records as u64, "record"),
             shown_path(path)
         ));
     }
