@@ -4,21 +4,24 @@ use super::slot::{find, short_id};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::new_slot::{self, Cost, Wish};
+use crate::cli::output::shown;
 use crate::cli::session::{self, Opened, UnlockArgs};
 use crate::daemon::Unlock;
 use crate::error::Code;
 use crate::runtime::service::{Reply, Request};
 use crate::secret::SecretValue;
-use crate::sys::random;
-use crate::unlock::Given;
-use crate::vault::slot::{KdfLimit, RawKeyHint, open_passphrase, open_raw};
-use crate::vault::{RootKey, Slot, SlotKind, SlotNote};
+use crate::sys::{random, tty};
+use crate::unlock::{Given, key_file};
+use crate::vault::slot::{KdfLimit, KdfParams, RawKeyHint, open_passphrase, open_raw};
+use crate::vault::{Header, RootKey, Slot, SlotKind, SlotNote};
 use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Arguments of `vault rekey`.
 ///
 /// Every keyslot must be wrapped anew: a passphrase or key has to be given for each slot of that
-/// kind, age slots are wrapped for the recipients that the vault remembers, and a recovery code is
+/// kind (with --slot-secret where there is more than one) or is asked for, age slots are wrapped for the recipients that the vault remembers, and a recovery code is
 /// replaced by a new one. A slot that can't be carried over must be dropped with --drop.
 #[derive(Args)]
 pub struct RekeyArgs {
@@ -26,11 +29,27 @@ pub struct RekeyArgs {
     #[arg(long, value_name = "SLOT")]
     drop: Vec<String>,
 
+    /// Read the passphrase or key of one keyslot from a private file; may be given more than once
+    #[arg(long, value_name = "SLOT=FILE", value_parser = parse_slot_secret)]
+    slot_secret: Vec<(String, PathBuf)>,
+
     #[command(flatten)]
     unlock: UnlockArgs,
 }
 
 const DOING: &str = "rekey the vault";
+
+/// How often the secret of one keyslot may be typed.
+const SECRET_TRIES: usize = 3;
+
+fn parse_slot_secret(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((slot, file)) if !slot.is_empty() && !file.is_empty() => {
+            Ok((slot.to_owned(), file.into()))
+        }
+        _ => Err("it is a keyslot's id, =, and a file".to_owned()),
+    }
+}
 
 /// Makes a new root key and seals everything again.
 pub fn run(context: &Context, args: RekeyArgs) -> Done {
@@ -39,7 +58,15 @@ pub fn run(context: &Context, args: RekeyArgs) -> Done {
     for text in &args.drop {
         dropped.push(find(&opened, text, DOING)?);
     }
-    let plugins = session::plugins(context, &args.unlock)?;
+    let mut secrets = Secrets {
+        context,
+        given,
+        files: BTreeMap::new(),
+        plugins: session::plugins(context, &args.unlock)?,
+    };
+    for (text, path) in args.slot_secret {
+        secrets.files.insert(find(&opened, &text, DOING)?, path);
+    }
     let daemon = running(context)?;
     let slots = opened.vault.slot_context().next_epoch().doing(DOING)?;
     let mut wishes = Vec::new();
@@ -51,7 +78,7 @@ pub fn run(context: &Context, args: RekeyArgs) -> Done {
             continue;
         }
         let note = meta.slot(&slot.id).cloned().unwrap_or_default();
-        match carry_over(&opened, &given, slot, &note, &plugins)? {
+        match carry_over(&opened, &secrets, slot, &note)? {
             None => stuck.push(short_id(&slot.id)),
             Some(Carried::As(wish)) => wishes.push((wish, note.label)),
             // One new code takes the place of all old ones.
@@ -69,7 +96,7 @@ pub fn run(context: &Context, args: RekeyArgs) -> Done {
             stuck.join(", ")
         );
         return Err(CliError::because(DOING, Code::SlotNoMatch, why)
-            .hint("give them (--passphrase-file, --key-file), or drop a slot with --drop SLOT"));
+            .hint("give them with --slot-secret SLOT=FILE, or drop a slot with --drop SLOT"));
     }
     let root = RootKey::build(|bytes| random::fill(bytes));
     meta.slots.clear();
@@ -94,55 +121,136 @@ enum Carried {
     NewRecovery,
 }
 
+/// What opens the keyslots that are carried over.
+struct Secrets<'a> {
+    context: &'a Context,
+    given: Given,
+    /// `--slot-secret`, by slot.
+    files: BTreeMap<[u8; 16], PathBuf>,
+    plugins: Vec<PathBuf>,
+}
+
 /// How a slot comes over to the new key; `None` if its secret was not given.
 fn carry_over(
     opened: &Opened,
-    given: &Given,
+    secrets: &Secrets<'_>,
     slot: &Slot,
     note: &SlotNote,
-    plugins: &[std::path::PathBuf],
 ) -> Result<Option<Carried>, CliError> {
     let header = opened.vault.vault().header();
-    match &slot.kind {
+    let name = match note.label.as_str() {
+        "" => short_id(&slot.id),
+        label => format!("{} \"{}\"", short_id(&slot.id), shown(label)),
+    };
+    let wish = match &slot.kind {
         SlotKind::Passphrase { kdf, keyfile } => {
-            let Some(passphrase) = &given.passphrase else {
-                return Ok(None);
-            };
-            let key_file = given.key_file.clone().filter(|_| *keyfile);
-            if *keyfile && key_file.is_none() {
-                return Ok(None);
-            }
-            let limit = KdfLimit::raised_to(kdf.m_kib.div_ceil(1024));
-            let opens = open_passphrase(header, slot, passphrase, key_file.as_ref(), &limit);
-            let opens = opens.doing(DOING)?.is_some();
-            Ok(opens.then(|| {
-                let passphrase = passphrase.clone();
-                Carried::As(Wish::Passphrase {
-                    passphrase,
-                    key_file,
-                    cost: Cost::Same(*kdf),
-                })
-            }))
+            secrets.passphrase(header, slot, *kdf, *keyfile, &name)?
         }
         SlotKind::RawKey {
             hint: RawKeyHint::RecoveryCode,
-        } => Ok(Some(Carried::NewRecovery)),
-        SlotKind::RawKey { .. } => {
-            for key in &given.raw_keys {
-                if open_raw(header, slot, key).doing(DOING)?.is_some() {
-                    return Ok(Some(Carried::As(Wish::Key(key.clone()))));
-                }
+        } => return Ok(Some(Carried::NewRecovery)),
+        SlotKind::RawKey { .. } => secrets.key(header, slot, &name)?.map(Wish::Key),
+        SlotKind::Age if !note.recipients.is_empty() => Some(Wish::Recipients {
+            recipients: note.recipients.clone(),
+            plugins: secrets.plugins.clone(),
+        }),
+        SlotKind::Age | SlotKind::Shamir | SlotKind::Unknown(_) => None,
+    };
+    Ok(wish.map(Carried::As))
+}
+
+impl Secrets<'_> {
+    /// The passphrase of a slot: what was given if it opens the slot, else what is asked for.
+    fn passphrase(
+        &self,
+        header: &Header,
+        slot: &Slot,
+        kdf: KdfParams,
+        keyfile: bool,
+        name: &str,
+    ) -> Result<Option<Wish>, CliError> {
+        let mut key_file = self.given.key_file.clone().filter(|_| keyfile);
+        if keyfile && key_file.is_none() {
+            key_file = self.ask_key(name)?;
+            if key_file.is_none() {
+                return Ok(None);
             }
-            Ok(None)
         }
-        SlotKind::Age if !note.recipients.is_empty() => {
-            let recipients = note.recipients.clone();
-            Ok(Some(Carried::As(Wish::Recipients {
-                recipients,
-                plugins: plugins.to_vec(),
-            })))
+        let limit = KdfLimit::raised_to(kdf.m_kib.div_ceil(1024));
+        let wish = |passphrase: SecretValue| -> Result<Option<Wish>, CliError> {
+            let opens = open_passphrase(header, slot, &passphrase, key_file.as_ref(), &limit);
+            let wish = Wish::Passphrase {
+                passphrase,
+                key_file: key_file.clone(),
+                cost: Cost::Same(kdf),
+            };
+            Ok(opens.doing(DOING)?.map(|_| wish))
+        };
+        if let Some(path) = self.files.get(&slot.id) {
+            let doing = "read the keyslot's passphrase";
+            return wish(key_file::read_passphrase(path).doing(doing)?);
         }
-        SlotKind::Age | SlotKind::Shamir | SlotKind::Unknown(_) => Ok(None),
+        if let Some(passphrase) = &self.given.passphrase
+            && let Some(wish) = wish(passphrase.clone())?
+        {
+            return Ok(Some(wish));
+        }
+        for _ in 0..SECRET_TRIES {
+            if !self.can_ask() {
+                return Ok(None);
+            }
+            let typed =
+                tty::read_hidden(&format!("Passphrase of keyslot {name}: ")).doing(DOING)?;
+            if typed.is_empty() {
+                return Ok(None);
+            }
+            if let Some(wish) = wish(typed)? {
+                return Ok(Some(wish));
+            }
+            self.context.out.tell("That does not open it.");
+        }
+        Ok(None)
+    }
+
+    /// The key of a slot: what was given if it opens the slot, else from a file that is asked for.
+    fn key(
+        &self,
+        header: &Header,
+        slot: &Slot,
+        name: &str,
+    ) -> Result<Option<SecretValue>, CliError> {
+        let keys = match self.files.get(&slot.id) {
+            Some(path) => vec![key_file::read_key(path).doing("read the keyslot's key")?],
+            None => self.given.raw_keys.clone(),
+        };
+        for key in keys {
+            if open_raw(header, slot, &key).doing(DOING)?.is_some() {
+                return Ok(Some(key));
+            }
+        }
+        if self.files.contains_key(&slot.id) {
+            return Ok(None);
+        }
+        let Some(key) = self.ask_key(name)? else {
+            return Ok(None);
+        };
+        Ok(open_raw(header, slot, &key).doing(DOING)?.map(|_| key))
+    }
+
+    fn ask_key(&self, name: &str) -> Result<Option<SecretValue>, CliError> {
+        if !self.can_ask() {
+            return Ok(None);
+        }
+        let path = tty::read_line(&format!("Key file of keyslot {name}: ")).doing(DOING)?;
+        if path.is_empty() {
+            return Ok(None);
+        }
+        let key = key_file::read_key(std::path::Path::new(&path)).doing("read the key file")?;
+        Ok(Some(key))
+    }
+
+    fn can_ask(&self) -> bool {
+        !self.context.no_input && tty::can_ask()
     }
 }
 
@@ -186,7 +294,7 @@ fn rearm(context: &Context, limits: &Unlock, keys: &SecretValue) {
         )),
     });
     if let Err(error) = armed {
-        let why = crate::cli::output::shown(&error.failure.message);
+        let why = shown(&error.failure.message);
         context
             .out
             .warn(&format!("the daemon has not got the new key: {why}"));
