@@ -5,7 +5,7 @@ use super::error::{CliError, Doing, Done, io_failure};
 use super::init::{self, NewVaultArgs};
 use super::input;
 use super::new_slot;
-use super::output::{Tone, shown, shown_path};
+use super::output::{Tone, json_text, shown, shown_path};
 use super::point;
 use super::secrets::{self, set};
 use super::session;
@@ -18,19 +18,21 @@ use crate::error::{Code, Failure};
 use crate::name::{ProfileId, RecordName};
 use crate::profile::ProfileType;
 use crate::reference::SecretRef;
-use crate::runtime::open_vault::OpenVault;
-use crate::runtime::service::{Request, Service, Status};
+use crate::runtime::service::{Reply, Request, Service, Status};
 use crate::secret::SecretValue;
+use crate::secret::json::{self, Part};
 use crate::sys::{random, tty};
 use crate::vault::{Expect, Meta, RecordKind};
 use clap::Args;
+use serde_json::json;
 use std::process::{Command, Stdio};
 
 /// Arguments of `quickstart`.
 ///
 /// Makes a vault, stores an API key, points the profile openai:default at it, unlocks, runs a
 /// program that gets the key, and shows what is on the disk. The key is asked for, piped, or made
-/// up with --sample-key. What is there already stays and is used.
+/// up with --sample-key. What is there already stays and is used; another key that is piped becomes
+/// its new version.
 ///
 /// Without a terminal, say how the vault is opened: --passphrase-file, --key-file or
 /// --generate-key-file.
@@ -53,6 +55,21 @@ const SHOWN_DIGITS: usize = 12;
 
 /// Goes through everything once.
 pub fn run(context: &Context, args: QuickstartArgs) -> Done {
+    let mut recovery = None;
+    let done = go_through(context, &args, &mut recovery);
+    // With --json the code stands in the document; if there is none, this is the one time that it
+    // can be shown.
+    if let (Err(_), Some(code)) = (&done, &recovery) {
+        new_slot::show_recovery_code(context, code);
+    }
+    done
+}
+
+fn go_through(
+    context: &Context,
+    args: &QuickstartArgs,
+    recovery: &mut Option<SecretValue>,
+) -> Done {
     let step = |number: usize, text: &str| {
         let label = context
             .out
@@ -61,17 +78,14 @@ pub fn run(context: &Context, args: QuickstartArgs) -> Done {
     };
     let (profile, record) = names()?;
     let value = if args.sample_key || input::stdin_brings_data() {
-        Some(read_key(context, &args)?)
+        Some(read_key(context, args)?)
     } else {
         None
     };
 
-    let vault = open_or_make(context, &args, &step)?;
-    let keys = vault.vault().keys().to_secret();
-    let mut service = session::local(context, vault);
+    let Open { mut service, keys } = open_or_make(context, args, recovery, &step)?;
     step(2, "Storing the key, sealed ...");
-    let value = store_key(context, &args, &mut service, &record, value)?;
-    drop(service);
+    let value = store_key(context, args, service.as_mut(), &record, value)?;
 
     step(3, &format!("Pointing the profile {profile} at it ..."));
     let reference = SecretRef::to_record(&record);
@@ -79,13 +93,40 @@ pub fn run(context: &Context, args: QuickstartArgs) -> Done {
     context
         .out
         .say(&format!("      {} holds only the ref.", shown_path(&path)));
+    activate(context, args, service, keys, &step)?;
 
-    step(
-        4,
-        "Unlocking: a daemon holds the vault open from now on ...",
-    );
-    let limits = unlock::LimitArgs::default().unlock(Some(DEFAULT_TTL), Some(DEFAULT_IDLE));
-    let report = unlock::hand_over(context, &limits, &keys, args.new.allow_network_fs)?;
+    step(5, "Running a program that needs the key ...");
+    let proof = prove(context, &value)?;
+    let status = status::read(context, args.new.allow_network_fs)?;
+    let recovery = recovery.as_ref();
+    finish(context, &profile, &proof, &path, &status, recovery)?;
+    Ok(0)
+}
+
+/// Hands the keys to a daemon, or has the daemon that holds the vault take in the new profile.
+fn activate(
+    context: &Context,
+    args: &QuickstartArgs,
+    mut service: Box<dyn Service>,
+    keys: Option<SecretValue>,
+    step: &impl Fn(usize, &str),
+) -> Result<(), CliError> {
+    let report = if let Some(keys) = keys {
+        let text = "Unlocking: a daemon holds the vault open from now on ...";
+        step(4, text);
+        // The daemon takes the writer's side of this vault: nothing here may still hold it.
+        drop(service);
+        let limits = unlock::LimitArgs::default().unlock(Some(DEFAULT_TTL), Some(DEFAULT_IDLE));
+        unlock::hand_over(context, &limits, &keys, args.new.allow_network_fs)?
+    } else {
+        step(4, "A daemon holds the vault open already.");
+        let doing = "reload the secrets";
+        let answer = session::ask(service.as_mut(), doing, Request::Reload, Vec::new())?;
+        match answer.reply {
+            Reply::Report(report) => report,
+            reply => return Err(session::unexpected(doing, &reply)),
+        }
+    };
     for entry in report.refs.iter().filter(|entry| entry.failure.is_some()) {
         let why = entry
             .failure
@@ -93,17 +134,7 @@ pub fn run(context: &Context, args: QuickstartArgs) -> Done {
             .map_or("", |failure| failure.message.as_str());
         context.out.warn(&shown(&format!("{}: {why}", entry.owner)));
     }
-
-    step(5, "Running a program that needs the key ...");
-    let proof = prove(context, &value)?;
-    finish(
-        context,
-        &profile,
-        &proof,
-        &path,
-        &status::read(context, args.new.allow_network_fs)?,
-    )?;
-    Ok(0)
+    Ok(())
 }
 
 fn names() -> Result<(ProfileId, RecordName), CliError> {
@@ -125,33 +156,54 @@ fn read_key(context: &Context, args: &QuickstartArgs) -> Result<SecretValue, Cli
     Ok(SecretValue::copy_of(&[PREFIX, digits.as_bytes()].concat()))
 }
 
+/// The vault, held open by a daemon or by this process.
+struct Open {
+    service: Box<dyn Service>,
+    /// What a daemon needs to hold it open; `None` if one does.
+    keys: Option<SecretValue>,
+}
+
 fn open_or_make(
     context: &Context,
     args: &QuickstartArgs,
+    recovery: &mut Option<SecretValue>,
     step: &impl Fn(usize, &str),
-) -> Result<OpenVault, CliError> {
+) -> Result<Open, CliError> {
     let path = session::vault_path(context)?;
-    if path.exists() {
+    let vault = if path.exists() {
         step(
             1,
             &format!("There is a vault already: {}", shown_path(&path)),
         );
-        return Ok(session::open(context, &args.new.to_unlock())?.vault);
-    }
-    step(1, &format!("Making a vault: {}", shown_path(&path)));
-    if !args.new.is_given() && tty::can_ask() && !context.no_input {
-        context
-            .out
-            .say("      Choose a passphrase for it. Nobody can recover it for you.");
-    }
-    let made = init::make(context, &args.new)?;
-    if let Some(code) = &made.recovery {
-        new_slot::show_recovery_code(context, code);
-    }
-    Ok(made.vault)
+        if let Some(client) = session::daemon(context)? {
+            return Ok(Open {
+                service: Box::new(client),
+                keys: None,
+            });
+        }
+        session::open(context, &args.new.to_unlock())?.vault
+    } else {
+        step(1, &format!("Making a vault: {}", shown_path(&path)));
+        if !args.new.is_given() && tty::can_ask() && !context.no_input {
+            context
+                .out
+                .say("      Choose a passphrase for it. Nobody can recover it for you.");
+        }
+        let made = init::make(context, &args.new)?;
+        match made.recovery {
+            Some(code) if context.out.json => *recovery = Some(code),
+            Some(code) => new_slot::show_recovery_code(context, &code),
+            None => {}
+        }
+        made.vault
+    };
+    let keys = Some(vault.vault().keys().to_secret());
+    let service = Box::new(session::local(context, vault));
+    Ok(Open { service, keys })
 }
 
-/// Stores the key, unless there is one already and no other was given.
+/// Stores the key. One that is there already stays, or is replaced by the one that was given; a
+/// made-up key replaces nothing.
 fn store_key(
     context: &Context,
     args: &QuickstartArgs,
@@ -160,24 +212,19 @@ fn store_key(
     value: Option<SecretValue>,
 ) -> Result<SecretValue, CliError> {
     let doing = "store the key";
-    let request = Request::Get {
-        name: record.clone(),
-        version: None,
+    let name = secrets::ref_text(record);
+    let given = value.clone().filter(|_| !args.sample_key);
+    let expect = match current(service, doing, record)? {
+        Some((version, there)) => match &given {
+            Some(given) if *given != there => Expect::Version(version),
+            _ => {
+                let text = format!("      {name} is there already and stays.");
+                context.out.say(&text);
+                return Ok(there);
+            }
+        },
+        None => Expect::Absent,
     };
-    match service.call(request, Vec::new()) {
-        Ok(mut answer) => {
-            let Some(there) = answer.secrets.pop() else {
-                return Err(session::unexpected(doing, &answer.reply));
-            };
-            context.out.say(&format!(
-                "      {} is there already and stays.",
-                secrets::ref_text(record)
-            ));
-            return Ok(there);
-        }
-        Err(failure) if failure.code == Code::RecordAbsent => {}
-        Err(failure) => return Err(CliError::new(doing, failure)),
-    }
     let value = match value {
         Some(value) => value,
         None => read_key(context, args)?,
@@ -185,15 +232,39 @@ fn store_key(
     let wanted = set::Record {
         kind: RecordKind::ApiKey,
         meta: Meta::default(),
-        expect: Expect::Absent,
+        expect,
     };
     set::put(service, doing, record.clone(), wanted, value.clone())?;
-    context.out.say(&format!(
-        "      {} ({} bytes).",
-        secrets::ref_text(record),
-        value.len()
-    ));
+    let len = value.len();
+    let text = match expect {
+        Expect::Version(version) => {
+            let new = version + 1;
+            format!("      {name} ({len} bytes), as version {new}; the one before is kept.")
+        }
+        _ => format!("      {name} ({len} bytes)."),
+    };
+    context.out.say(&text);
     Ok(value)
+}
+
+/// The record as it stands: its version and its value.
+fn current(
+    service: &mut dyn Service,
+    doing: &str,
+    record: &RecordName,
+) -> Result<Option<(u64, SecretValue)>, CliError> {
+    let request = Request::Get {
+        name: record.clone(),
+        version: None,
+    };
+    match service.call(request, Vec::new()) {
+        Ok(mut answer) => match (&answer.reply, answer.secrets.pop()) {
+            (Reply::Value(info), Some(value)) => Ok(Some((info.version, value))),
+            (reply, _) => Err(session::unexpected(doing, reply)),
+        },
+        Err(failure) if failure.code == Code::RecordAbsent => Ok(None),
+        Err(failure) => Err(CliError::new(doing, failure)),
+    }
 }
 
 /// What the child said about the value that it got.
@@ -261,16 +332,27 @@ fn finish(
     proof: &Proof,
     path: &std::path::Path,
     status: &Status,
+    recovery: Option<&SecretValue>,
 ) -> Result<(), CliError> {
     let out = &context.out;
     let profiles = written(context, profile)?;
     if out.json {
-        return out.document(&serde_json::json!({
-            "received": {"bytes": proof.len, "sha256Prefix": proof.digest},
-            "profilesFile": path,
-            "profiles": profiles,
-            "status": status,
-        }));
+        let received = json!({"bytes": proof.len, "sha256Prefix": proof.digest});
+        let parts = [
+            ("received", json_text(&received)?),
+            ("profilesFile", json_text(&path)?),
+            ("profiles", json_text(&profiles)?),
+            ("status", json_text(status)?),
+        ];
+        let mut members: Vec<(&str, Part<'_>)> = parts
+            .iter()
+            .map(|(name, text)| (*name, Part::Json(text)))
+            .collect();
+        members.push(match recovery {
+            Some(code) => ("recoveryCode", Part::Secret("", code)),
+            None => ("recoveryCode", Part::Json("null")),
+        });
+        return out.secret(&json::object(&members), true);
     }
     let good = out.paint_err(Tone::Good, "It got the key");
     out.say(&format!(

@@ -194,4 +194,31 @@ fn quickstart_takes_a_piped_key_and_reports_as_json() {
     // printf %s sk-piped | sha256sum
     assert_eq!(json["received"]["sha256Prefix"], "ebd5de46dd26");
     assert_eq!(json["status"]["state"], "unlocked");
+
+    // Again, with another key and nothing that opens the vault: the daemon has it open.
+    let args = ["--json", "quickstart"];
+    let json = world.piped(&args, b"sk-rotated\n").ok().json();
+    assert_eq!(json["received"]["bytes"], 10);
+    assert_eq!(world.value("openai/default"), "sk-rotated");
+    let old = ["secrets", "get", "openai/default", "--version", "1"];
+    assert_eq!(world.run(&old).ok().text(), "sk-piped\n");
+}
+
+#[test]
+fn quickstart_shows_the_recovery_code_once_where_the_docs_say() {
+    for json in [true, false] {
+        let world = World::empty();
+        let key = world.beside("key");
+        let args = ["quickstart", "--sample-key", "--generate-key-file", &key];
+        let args = if json {
+            [&["--json"], &args[..]].concat()
+        } else {
+            args.to_vec()
+        };
+        let ran = world.run(&args).ok();
+        assert_eq!(ran.stderr.contains("Recovery code"), !json);
+        if json {
+            assert_eq!(ran.json()["recoveryCode"].as_str().unwrap().len(), 44);
+        }
+    }
 }
