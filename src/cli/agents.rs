@@ -107,7 +107,9 @@ fn list(context: &Context) -> Done {
         agents.push(Agent::of(context, id)?);
     }
     if context.out.json {
-        context.out.document(&agents)?;
+        context
+            .out
+            .document(&serde_json::json!({ "agents": agents }))?;
         return Ok(0);
     }
     if agents.is_empty() {

@@ -37,7 +37,6 @@ struct Finding {
     check: &'static str,
     severity: Severity,
     message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
 }
 

@@ -127,12 +127,13 @@ pub fn advice(code: Code) -> Option<&'static str> {
         Code::NoInput => "give the answer with an option (see --help), or run it at a terminal",
         Code::VaultCorrupt => "nothing was changed; `reseal vault verify` says where it is damaged",
         Code::VaultRollback => {
-            "a restored backup, a sync tool or an attacker may have put an older file there; \
-             look at it read-only with --accept-rollback"
+            "a backup was restored, the disk lied about flushing, or a sync tool (or an attacker) \
+             put an older copy there. Read it with --accept-rollback; to go on with it: `reseal \
+             vault trust --accept-rollback`"
         }
         Code::VaultFork => {
-            "two machines or a sync tool wrote the file at once; keep both copies and look at each \
-             with --accept-rollback"
+            "two machines or a sync tool wrote the file at once; keep both copies and read each \
+             with --accept-rollback; to go on with one: `reseal vault trust --accept-rollback`"
         }
         Code::VaultUntrusted => {
             "compare `reseal vault fingerprint` with what the vault's owner says, then run \

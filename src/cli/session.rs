@@ -364,7 +364,11 @@ pub fn read_header(path: &Path, allow_network_fs: bool) -> Result<(VaultFile, He
     )
     .doing(doing)?;
     let bytes = file.read_header().doing(doing)?;
-    let header = Header::parse(&bytes).doing(doing)?;
+    let header = Header::parse(&bytes).map_err(|error| {
+        let failure = Failure::from(error);
+        let text = format!("{} (in bytes 0 to {})", failure.message, bytes.len() - 1);
+        CliError::because(doing, failure.code, text)
+    })?;
     Ok((file, header))
 }
 

@@ -111,6 +111,7 @@ pub fn snapshot(refs: u64) -> SnapshotStatus {
         state: SnapshotState::Active,
         generation: Some(1),
         refs,
+        places: refs,
         since: None,
         failures: Vec::new(),
     }

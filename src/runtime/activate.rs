@@ -92,9 +92,21 @@ impl Runtime {
 
     /// What `vault status` says of the snapshot.
     pub(super) fn snapshot_status(&self) -> SnapshotStatus {
+        let failures = held(&self.activation).failures().to_vec();
+        let failures = self.failure_reports(&failures);
+        let snapshot = held(&self.activation).snapshot().cloned();
+        let ground = snapshot.as_ref().and_then(|_| self.ground().ok());
+        let places = ground.iter().flat_map(|ground| ground.active());
+        let held_ready = |place: &&Place| {
+            let reference = place.reference.as_ref().ok();
+            let snapshot = snapshot.as_ref();
+            reference.is_some_and(|r| snapshot.is_some_and(|s| s.get(r).is_some()))
+        };
+        let places = places.filter(held_ready).count() as u64;
         let machine = held(&self.activation);
         let snapshot = machine.snapshot();
         SnapshotStatus {
+            places,
             state: match machine.state() {
                 State::Sealed => SnapshotState::Sealed,
                 State::Active => SnapshotState::Active,
@@ -104,8 +116,35 @@ impl Runtime {
             generation: snapshot.map(|snapshot| snapshot.generation()),
             refs: snapshot.map_or(0, |snapshot| snapshot.len() as u64),
             since: Some(machine.since()).filter(|since| since.0 > 0),
-            failures: machine.failures().iter().map(failure_report).collect(),
+            failures,
         }
+    }
+
+    /// One report for each owner of a ref that failed.
+    fn failure_reports(&self, failures: &[RefFailure]) -> Vec<RefReport> {
+        if failures.is_empty() {
+            return Vec::new();
+        }
+        let ground = self.ground().ok();
+        let file = |owner: &String| {
+            let mut places = ground.iter().flat_map(|ground| &ground.places);
+            let place = places.find(|place| place.owner == *owner);
+            place.map_or_else(String::new, |place| place.file.clone())
+        };
+        let report = |failure: &RefFailure, owner: &String| RefReport {
+            owner: owner.clone(),
+            file: file(owner),
+            reference: Some(failure.reference.clone()),
+            outcome: RefOutcome::Error,
+            failure: Some(failure.failure.clone()),
+            reason: None,
+            optional: failure.optional,
+        };
+        let mut reports = Vec::new();
+        for failure in failures {
+            reports.extend(failure.owners.iter().map(|owner| report(failure, owner)));
+        }
+        reports
     }
 
     /// After a file changed: a full activation if config or profiles say something else now, or
@@ -334,18 +373,6 @@ fn reports<'a>(places: impl IntoIterator<Item = &'a Place>, outcomes: &Outcomes)
         place.report(outcome.and_then(|outcome| outcome.as_ref().err()))
     };
     places.into_iter().map(report).collect()
-}
-
-fn failure_report(failure: &RefFailure) -> RefReport {
-    RefReport {
-        owner: failure.owners.join(", "),
-        file: String::new(),
-        reference: Some(failure.reference.clone()),
-        outcome: RefOutcome::Error,
-        failure: Some(failure.failure.clone()),
-        reason: None,
-        optional: failure.optional,
-    }
 }
 
 fn all_failures(wanted: &[Wanted], outcomes: &Outcomes) -> Vec<RefFailure> {

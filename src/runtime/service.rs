@@ -11,7 +11,7 @@ use crate::reference::SecretRef;
 use crate::secret::SecretValue;
 use crate::time::UnixMs;
 use crate::vault::{Expect, Meta, RecordInfo, RecordKind};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A question to the opened vault. Values that go with it (for [`Request::Put`]) are attachments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -197,6 +197,19 @@ pub struct Verified {
     pub values: u64,
     /// Bytes after the last commit: an interrupted write, repaired at the next commit.
     pub tail_bytes: u64,
+    /// Where the part that is checked ends, if anything stands behind it, and why.
+    #[serde(default)]
+    pub tail: Option<Tail>,
+}
+
+/// What stands behind the last frame that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tail {
+    /// Its first byte in the file.
+    pub offset: u64,
+    /// Why it does not count.
+    pub why: String,
 }
 
 /// How things stand; the JSON of `vault status`.
@@ -241,8 +254,21 @@ pub struct VaultStatus {
     pub records: Option<u64>,
     /// The file's size in bytes.
     pub bytes: u64,
+    /// The file is older than what this machine remembers, as far as that shows without the key.
+    #[serde(default)]
+    pub rollback: Option<Rollback>,
     /// The ways to open it.
     pub slots: Vec<SlotStatus>,
+}
+
+/// A vault file that is older than what this machine remembers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollback {
+    /// The generation of the file, at most.
+    pub generation: u64,
+    /// The generation that this machine remembers.
+    pub remembered: u64,
 }
 
 /// One keyslot.
@@ -253,10 +279,20 @@ pub struct SlotStatus {
     pub id: String,
     /// `passphrase`, `age`, `key`, `recovery`, …
     pub kind: String,
-    /// What the user called it; sealed, so absent while locked.
-    pub label: Option<String>,
+    /// What the user called it, if anything; sealed, so absent while locked.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub label: Option<Option<String>>,
     /// Costs of the key derivation, for passphrase slots.
     pub kdf: Option<String>,
+}
+
+/// A member that stands there, even as `null`.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// The daemon.
@@ -283,10 +319,13 @@ pub struct SnapshotStatus {
     pub generation: Option<u64>,
     /// The number of refs that it holds.
     pub refs: u64,
+    /// The number of places in config and profiles where those refs are in use.
+    #[serde(default)]
+    pub places: u64,
     /// When it entered its state.
     pub since: Option<UnixMs>,
     /// The failures that keep it from being active.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub failures: Vec<RefReport>,
 }
 
@@ -328,10 +367,10 @@ pub struct RefReport {
     /// What became of it.
     pub outcome: RefOutcome,
     /// Why it is inactive or failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub failure: Option<Failure>,
     /// Why it is inactive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub reason: Option<String>,
     /// `"optional": true` stands beside it.
     #[serde(default)]

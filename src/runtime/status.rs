@@ -2,7 +2,9 @@
 
 use super::local::Runtime;
 use super::open_vault::OpenVault;
-use super::service::{LockState, SlotStatus, SnapshotState, SnapshotStatus, Status, VaultStatus};
+use super::service::{
+    LockState, Rollback, SlotStatus, SnapshotState, SnapshotStatus, Status, VaultStatus,
+};
 use crate::error::Failure;
 use crate::store::anchors::Anchors;
 use crate::store::{Options, VaultFile};
@@ -14,17 +16,22 @@ use std::path::Path;
 
 /// The number of bytes of a slot's id that are shown: enough to name it in commands.
 const SHOWN_SLOT_ID: usize = 4;
+/// The most bytes of a locked vault that are looked through for a rollback.
+const MAX_LOOKED_THROUGH: u64 = 16 << 20;
 
-/// The status of a vault that nobody holds open.
-pub fn locked(file: &VaultFile, header: &Header) -> Status {
+/// The status of a vault that nobody holds open. `anchors` is where this machine remembers vaults.
+pub fn locked(file: &VaultFile, header: &Header, anchors: &Path) -> Status {
+    let mut vault = describe(file.path(), file.seen().len, header, None);
+    vault.rollback = rollback(file, header, anchors);
     Status {
         state: LockState::Locked,
-        vault: Some(describe(file.path(), file.seen().len, header, None)),
+        vault: Some(vault),
         daemon: None,
         snapshot: SnapshotStatus {
             state: SnapshotState::Sealed,
             generation: None,
             refs: 0,
+            places: 0,
             since: None,
             failures: Vec::new(),
         },
@@ -122,6 +129,7 @@ fn describe(path: &Path, bytes: u64, header: &Header, meta: Option<&VaultMeta>) 
         generation: None,
         records: None,
         bytes,
+        rollback: None,
         slots: header
             .slots()
             .iter()
@@ -130,8 +138,32 @@ fn describe(path: &Path, bytes: u64, header: &Header, meta: Option<&VaultMeta>) 
     }
 }
 
+/// Compares the frames that are there with the anchor. Without the key neither is proven, so this
+/// is for showing only; whoever opens the vault checks both.
+fn rollback(file: &VaultFile, header: &Header, anchors: &Path) -> Option<Rollback> {
+    let bytes = Anchors::at(anchors).read(&header.vault_id()).ok()??;
+    let anchor = Anchor::parse(&bytes).ok()?;
+    if file.seen().len > MAX_LOOKED_THROUGH || header.epoch() > anchor.epoch {
+        return None;
+    }
+    let mut frames = file.frames_from(header.bytes().len() as u64);
+    let mut next = header.base_seq();
+    while let Ok(Some(_)) = frames.next_frame() {
+        next += 1;
+    }
+    let (generation, remembered) = (next.saturating_sub(1), anchor.head.seq);
+    (generation < remembered).then_some(Rollback {
+        generation,
+        remembered,
+    })
+}
+
 fn describe_slot(slot: &Slot, meta: Option<&VaultMeta>) -> SlotStatus {
-    let note = meta.and_then(|meta| meta.slots.get(&HEXLOWER.encode(&slot.id)));
+    let label = |meta: &VaultMeta| {
+        let note = meta.slots.get(&HEXLOWER.encode(&slot.id));
+        let label = note.map(|note| note.label.clone());
+        label.filter(|label| !label.is_empty())
+    };
     let kdf = match slot.kind {
         SlotKind::Passphrase { kdf, .. } => Some(format!(
             "argon2id {} MiB, {} passes",
@@ -143,9 +175,7 @@ fn describe_slot(slot: &Slot, meta: Option<&VaultMeta>) -> SlotStatus {
     SlotStatus {
         id: shown_slot_id(slot),
         kind: slot_kind_name(slot.kind).to_owned(),
-        label: note
-            .map(|note| note.label.clone())
-            .filter(|label| !label.is_empty()),
+        label: meta.map(label),
         kdf,
     }
 }

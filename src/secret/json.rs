@@ -31,9 +31,9 @@ pub fn build(emit: impl Fn(&mut dyn FnMut(&[u8]))) -> SecretValue {
     })
 }
 
-/// An object as a document of its own.
+/// An object as a document of its own, with two spaces of indent.
 pub fn object(members: &[(&str, Part<'_>)]) -> SecretValue {
-    build(|sink| write_object(members, sink))
+    build(|sink| write_indented(members, 1, sink))
 }
 
 impl Part<'_> {
@@ -85,6 +85,37 @@ pub fn write_object(members: &[(&str, Part<'_>)], sink: &mut dyn FnMut(&[u8])) {
     sink(b"}");
 }
 
+fn write_indented(members: &[(&str, Part<'_>)], depth: usize, sink: &mut dyn FnMut(&[u8])) {
+    let line = |depth: usize, sink: &mut dyn FnMut(&[u8])| {
+        sink(b"\n");
+        (0..depth).for_each(|_| sink(b"  "));
+    };
+    sink(b"{");
+    for (i, (name, part)) in members.iter().enumerate() {
+        if i > 0 {
+            sink(b",");
+        }
+        line(depth, sink);
+        Part::Text(name).write(sink);
+        sink(b": ");
+        match part {
+            Part::Object(inner) => write_indented(inner, depth + 1, sink),
+            // A line end in JSON is layout: those inside strings are escaped.
+            Part::Json(text) => {
+                for (i, piece) in text.split('\n').enumerate() {
+                    if i > 0 {
+                        line(depth, sink);
+                    }
+                    sink(piece.as_bytes());
+                }
+            }
+            part => part.write(sink),
+        }
+    }
+    line(depth - 1, sink);
+    sink(b"}");
+}
+
 fn write_escaped(text: &[u8], sink: &mut dyn FnMut(&[u8])) {
     let mut start = 0;
     for (i, byte) in text.iter().enumerate() {
@@ -124,6 +155,23 @@ fn write_base64(bytes: &[u8], sink: &mut dyn FnMut(&[u8])) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_object_is_laid_out_like_any_other_document() {
+        let token = SecretValue::copy_of(b"t");
+        let inner = serde_json::json!({"list": [1], "text": "a\nb"});
+        let pretty = serde_json::to_string_pretty(&inner).unwrap();
+        let document = object(&[
+            ("json", Part::Json(&pretty)),
+            (
+                "object",
+                Part::Object(&[("token", Part::Secret("", &token))]),
+            ),
+        ]);
+        let same = serde_json::json!({"json": inner, "object": {"token": "t"}});
+        let same = serde_json::to_string_pretty(&same).unwrap();
+        assert_eq!(document.expose(), same.as_bytes());
+    }
 
     proptest! {
         #[test]

@@ -20,8 +20,8 @@ pub enum VaultError {
     Limit(&'static str),
     /// The file is older than the anchor.
     #[error(
-        "the vault file stands at {found}, this machine has seen {seen} (a restored backup, \
-         a disk that lost writes, or a sync program that put back an old copy)"
+        "the vault file is older than this machine remembers: it stands at generation {found}, \
+         and generation {seen} was there"
     )]
     Rollback {
         /// What the file has: a frame's number.
@@ -31,8 +31,8 @@ pub enum VaultError {
     },
     /// The file has an older epoch than the anchor.
     #[error(
-        "the vault file is of epoch {found}, this machine has seen epoch {seen} (a restored \
-         backup, or a sync program that put back an old copy)"
+        "the vault file is older than this machine remembers: it has the key of epoch {found}, \
+         and that of epoch {seen} was there"
     )]
     EpochRollback {
         /// What the file has.

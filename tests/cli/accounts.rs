@@ -10,7 +10,7 @@ fn agents_are_added_listed_and_removed() {
     world.run(&["agents", "add", "No Such"]).code(2);
     assert_eq!(mode(&world.state().join("agents/second/agent")), 0o700);
     let json = world.run(&["--json", "agents", "list"]).ok().json();
-    let ids: Vec<_> = json
+    let ids: Vec<_> = json["agents"]
         .as_array()
         .unwrap()
         .iter()

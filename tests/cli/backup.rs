@@ -34,7 +34,7 @@ fn contents(world: &World) -> Value {
         .with_passphrase(&["--json", "secrets", "list"])
         .ok()
         .json();
-    for record in list.as_array_mut().unwrap() {
+    for record in list["records"].as_array_mut().unwrap() {
         let name = record["name"].as_str().unwrap().to_owned();
         let get = world
             .with_passphrase(&["--json", "secrets", "get", &name])

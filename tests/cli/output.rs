@@ -44,7 +44,7 @@ fn control_characters_never_reach_the_reader_raw() {
         .with_passphrase(&["--json", "secrets", "list"])
         .ok()
         .json();
-    assert_eq!(json[0]["meta"]["note"], note, "nothing is lost");
+    assert_eq!(json["records"][0]["meta"]["note"], note, "nothing is lost");
     let ran = world.run(&["secrets", "get", "bad\u{1b}[31mname"]).code(2);
     assert!(!ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
 }
@@ -212,6 +212,13 @@ fn completions_and_manual_pages_come_from_the_same_definitions() {
     let page = world.run(&["man", "secrets", "set"]).ok();
     assert!(page.text().contains(".TH"), "{}", page.text());
     assert!(page.text().contains("\\-\\-ref"), "{}", page.text());
+    assert!(
+        page.text().contains(".TH \"reseal set\""),
+        "{}",
+        page.text()
+    );
+    let usage = "\\fBreseal secrets set\\fR [OPTIONS]";
+    assert!(page.text().contains(usage), "{}", page.text());
     world.run(&["man", "no", "such"]).code(2);
     let folder = world.beside("man");
     world.run(&["man", "--out-dir", &folder]).ok();

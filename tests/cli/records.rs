@@ -18,8 +18,7 @@ fn a_record_goes_through_its_life() {
         let ran = world
             .with_passphrase(&["--json", "secrets", "history", "a/b"])
             .ok();
-        let versions: Vec<_> = ran
-            .json()
+        let versions: Vec<_> = ran.json()["versions"]
             .as_array()
             .unwrap()
             .iter()
@@ -39,11 +38,61 @@ fn a_record_goes_through_its_life() {
         assert_eq!(ran.text(), "vault:c\n");
         world.with_passphrase(&["secrets", "get", "a/b"]).code(3);
         assert_eq!(world.value("c"), "one");
-        world.with_passphrase(&["secrets", "rm", "c"]).ok();
+        let ran = world
+            .with_passphrase(&["--json", "secrets", "rm", "c"])
+            .ok();
+        assert_eq!(ran.json()["name"], "c");
         world.with_passphrase(&["secrets", "get", "c"]).code(3);
         let ran = world.with_passphrase(&["--json", "secrets", "list"]).ok();
-        assert_eq!(ran.json(), json!([]));
+        assert_eq!(ran.json(), json!({"records": []}));
     }
+}
+
+#[test]
+fn counts_tell_places_and_refs_apart() {
+    let world = World::new();
+    world.store("a", "value");
+    world.run(&["agents", "add", "second"]).ok();
+    let point = ["secrets", "set", "openai:default", "--ref", "vault:a"];
+    world.run(&point).ok();
+    world
+        .run(&[&["--agent", "second"], &point[..]].concat())
+        .ok();
+    let unlocked = world.unlock();
+    assert!(
+        unlocked.stderr.contains("2 places, 1 ref "),
+        "{}",
+        unlocked.stderr
+    );
+    let report = world.run(&["secrets", "resolve"]).ok();
+    assert!(
+        report.stderr.contains("2 places, 1 ref."),
+        "{}",
+        report.stderr
+    );
+    let status = world.run(&["vault", "status"]).ok();
+    assert!(
+        status.text().contains("2 places, 1 ref,"),
+        "{}",
+        status.text()
+    );
+}
+
+#[test]
+fn without_a_terminal_removing_a_record_names_who_points_at_it() {
+    let world = World::unlocked();
+    world.store("a", "value");
+    let point = ["secrets", "set", "openai:default", "--ref", "vault:a"];
+    world.run(&point).ok();
+    let ran = world.run(&["secrets", "rm", "a"]).ok();
+    assert!(
+        ran.stderr.contains("main: openai:default"),
+        "{}",
+        ran.stderr
+    );
+    world.store("a", "value");
+    let ran = world.run(&["secrets", "rm", "a", "--yes"]).ok();
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
 }
 
 #[test]
@@ -62,7 +111,7 @@ fn metadata_is_listed_and_values_are_not() {
         ];
         world.piped_with_passphrase(&args, b"the-secret-value").ok();
         let ran = world.with_passphrase(&["--json", "secrets", "list"]).ok();
-        let record = &ran.json()[0];
+        let record = &ran.json()["records"][0];
         assert_eq!(record["name"], "k");
         assert_eq!(record["kind"], "apiKey");
         assert_eq!(record["meta"]["note"], "why");

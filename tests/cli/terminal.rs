@@ -231,6 +231,48 @@ fn removing_asks_first_and_no_means_no() {
 }
 
 #[test]
+fn rekey_asks_for_the_secret_of_each_slot() {
+    let mut world = World::new();
+    let second = world.private_file("second", b"another passphrase\n");
+    let add = ["vault", "slot", "add", "passphrase", "--kdf", "minimal"];
+    let add = [
+        &add[..],
+        &["--label", "laptop", "--new-passphrase-file", &second],
+    ]
+    .concat();
+    world.with_passphrase(&add).ok();
+    let mut session = at_terminal(&mut world, &["vault", "rekey"]);
+    session.exp_string("Passphrase of vault").unwrap();
+    session.send_line(PASSPHRASE).unwrap();
+    session.exp_string("\"laptop\": ").unwrap();
+    session.send_line("a wrong one").unwrap();
+    session.exp_string("\"laptop\": ").unwrap();
+    session.send_line("another passphrase").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    world
+        .run(&["secrets", "list", "--passphrase-file", &second])
+        .ok();
+}
+
+#[test]
+fn removing_a_record_that_is_pointed_at_asks_first() {
+    let mut world = World::unlocked();
+    world.store("a", "value");
+    let point = ["secrets", "set", "openai:default", "--ref", "vault:a"];
+    world.run(&point).ok();
+    for (answer, there) in [("n", 0), ("y", 3)] {
+        let mut session = at_terminal(&mut world, &["secrets", "rm", "a"]);
+        session.exp_string("main: openai:default").unwrap();
+        session.exp_string("[y/N]").unwrap();
+        session.send_line(answer).unwrap();
+        let (rest, code) = end(session);
+        assert_eq!(code, 0, "{rest}");
+        world.run(&["secrets", "get", "a"]).code(there);
+    }
+}
+
+#[test]
 fn quickstart_goes_through_at_a_terminal() {
     let mut world = World::empty();
     let mut session = at_terminal(&mut world, &["quickstart", "--kdf", "minimal"]);

@@ -7,7 +7,7 @@ use std::fs;
 fn slots(world: &World) -> Vec<(String, String)> {
     let ran = world.run(&["--json", "vault", "slot", "list"]).ok();
     let text = |slot: &Value, name: &str| slot[name].as_str().unwrap().to_owned();
-    ran.json()
+    ran.json()["slots"]
         .as_array()
         .unwrap()
         .iter()
@@ -84,6 +84,8 @@ fn unlock_reports_refs_that_fail_and_strict_makes_them_count() {
     );
     let status = world.run(&["--json", "vault", "status"]).ok().json();
     assert_eq!(status["snapshot"]["state"], "failed");
+    let failure = &status["snapshot"]["failures"][0];
+    assert_eq!(failure["file"].as_str(), world.profiles().to_str());
     world.run(&["vault", "lock"]).ok();
     let ran = world.with_passphrase(&["vault", "unlock", "--strict"]);
     assert_ne!(ran.code, 0, "{}", ran.stderr);
@@ -131,6 +133,26 @@ fn slots_are_added_used_and_removed_but_never_the_last() {
     let last = [&["vault", "slot", "remove", &ids[2], "--yes"], &by_key[..]].concat();
     world.run(&last).code(5);
     assert_eq!(slots(&world).len(), 1);
+}
+
+#[test]
+fn labels_show_with_a_daemon_or_a_secret_and_are_absent_while_sealed() {
+    for world in World::both() {
+        let add = ["vault", "slot", "add", "recovery", "--label", "paper"];
+        world.with_passphrase(&add).ok();
+        let open = world
+            .with_passphrase(&["--json", "vault", "slot", "list"])
+            .ok()
+            .json();
+        assert_eq!(open["slots"][0]["label"], Value::Null);
+        assert!(open["slots"][0].get("label").is_some(), "there is none");
+        assert_eq!(open["slots"][1]["label"], "paper");
+        world.run(&["vault", "lock"]).ok();
+        let sealed = world.run(&["--json", "vault", "slot", "list"]).ok().json();
+        assert!(sealed["slots"][1].get("label").is_none(), "it is sealed");
+        let text = world.run(&["vault", "slot", "list"]).ok();
+        assert!(!text.text().contains("(sealed)"), "{}", text.text());
+    }
 }
 
 #[test]
@@ -197,6 +219,32 @@ fn rekey_refuses_to_lose_a_slot_silently() {
 }
 
 #[test]
+fn rekey_takes_the_secret_of_each_slot() {
+    let world = World::new();
+    let second = world.private_file("second", b"another passphrase\n");
+    let key = world.beside("key");
+    let add = ["vault", "slot", "add", "passphrase", "--kdf", "minimal"];
+    let add = [&add[..], &["--new-passphrase-file", &second]].concat();
+    world.with_passphrase(&add).ok();
+    let add = ["vault", "slot", "add", "key", &key, "--generate"];
+    world.with_passphrase(&add).ok();
+    let ids: Vec<String> = slots(&world).into_iter().map(|(id, _)| id).collect();
+    let of = |id: &String, file: &String| format!("--slot-secret={id}={file}");
+    let (wrong, right) = (of(&ids[1], &world.passphrase()), of(&ids[1], &second));
+    let key_of = of(&ids[2], &key);
+    let ran = world.with_passphrase(&["vault", "rekey", &wrong, &key_of]);
+    assert!(ran.code(5).stderr.contains(ids[1].as_str()));
+    world
+        .with_passphrase(&["vault", "rekey", &right, &key_of])
+        .ok();
+    assert_eq!(slots(&world).len(), 3);
+    for args in [["--passphrase-file", &second], ["--key-file", &key]] {
+        world.run(&[&["secrets", "list"], &args[..]].concat()).ok();
+    }
+    world.with_passphrase(&["secrets", "list"]).ok();
+}
+
+#[test]
 fn compaction_drops_history_unless_told_otherwise() {
     for world in World::both() {
         world.store("a", "one");
@@ -232,6 +280,10 @@ fn damage_is_said_and_nothing_is_overwritten() {
     damaged[last] ^= 1;
     fs::write(world.vault(), &damaged).unwrap();
     let ran = world.with_passphrase(&["vault", "verify"]).code(7);
+    let at = format!("damaged at byte {}", frame_before(&whole));
+    assert!(ran.stderr.contains(&at), "{}: {at}", ran.stderr);
+    assert!(!ran.stderr.contains("vault verify"), "{}", ran.stderr);
+    let ran = world.with_passphrase(&["secrets", "list"]).code(7);
     assert!(ran.stderr.contains("older"), "{}", ran.stderr);
     world
         .piped_with_passphrase(&["secrets", "set", "c"], b"x")
@@ -245,6 +297,38 @@ fn damage_is_said_and_nothing_is_overwritten() {
     world.piped_with_passphrase(&args, b"x").code(7);
     fs::write(world.vault(), &whole).unwrap();
     world.with_passphrase(&["vault", "verify"]).ok();
+}
+
+/// Where the last frame of a vault starts: behind the last magic of a frame.
+fn frame_before(vault: &[u8]) -> usize {
+    vault.windows(4).rposition(|four| four == b"FRAM").unwrap()
+}
+
+#[test]
+fn a_rollback_is_shown_and_can_be_accepted_for_good() {
+    let world = World::new();
+    world.store("a", "one");
+    let old = fs::read(world.vault()).unwrap();
+    world.store("a", "two");
+    fs::write(world.vault(), &old).unwrap();
+    let status = world.run(&["--json", "vault", "status"]).ok().json();
+    let rollback = &status["vault"]["rollback"];
+    let seen = rollback["remembered"].as_u64().unwrap();
+    assert_eq!(rollback["generation"].as_u64(), Some(seen - 1));
+    let ran = world.with_passphrase(&["secrets", "list"]).code(7);
+    for word in ["generation", "backup", "flush", "sync", "vault trust"] {
+        assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
+    }
+    let trust = ["vault", "trust", "--accept-rollback"];
+    world.with_passphrase(&trust).code(4);
+    world.with_passphrase(&["secrets", "list"]).code(7);
+    world
+        .with_passphrase(&[&trust[..], &["--yes"]].concat())
+        .ok();
+    assert_eq!(world.value("a"), "one");
+    world.store("a", "three");
+    let status = world.run(&["--json", "vault", "status"]).ok().json();
+    assert!(status["vault"]["rollback"].is_null());
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl World {
             .unwrap();
         assert!(output.status.success(), "list: {}", text(&output.stderr));
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let records = list.as_array().unwrap().iter();
+        let records = list["records"].as_array().unwrap().iter();
         records
             .map(|r| {
                 (

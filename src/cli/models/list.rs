@@ -28,12 +28,10 @@ struct Entry {
     #[serde(rename = "type")]
     profile_type: &'static str,
     label: String,
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "ref")]
     reference: Option<SecretRef>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     usable: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
 

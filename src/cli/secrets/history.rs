@@ -27,13 +27,15 @@ const DOING: &str = "list the versions";
 /// Lists the versions of a record.
 pub fn run(context: &Context, args: HistoryArgs) -> Done {
     let mut service = session::service(context, &args.unlock)?;
-    let request = Request::History { name: args.name };
+    let name = args.name.clone();
+    let request = Request::History { name };
     let answer = session::ask(service.as_mut(), DOING, request, Vec::new())?;
     let Reply::Versions(versions) = answer.reply else {
         return Err(unexpected(DOING, &answer.reply));
     };
     if context.out.json {
-        context.out.document(&versions)?;
+        let document = serde_json::json!({"name": args.name, "versions": versions});
+        context.out.document(&document)?;
         return Ok(0);
     }
     let mut table = Table::new(vec!["VERSION", "", "WRITTEN", "NOTE"], 3);

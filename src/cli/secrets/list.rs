@@ -1,15 +1,17 @@
 //! `reseal secrets list`.
 
 use crate::cli::context::Context;
-use crate::cli::error::Done;
+use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::output::Tone;
 use crate::cli::session::{self, UnlockArgs, unexpected};
 use crate::cli::table::{Table, cell};
 use crate::cli::when;
+use crate::error::{Code, Failure};
 use crate::runtime::service::{Reply, Request};
 use crate::sys::clock;
 use crate::vault::{RecordInfo, RecordKind};
 use clap::Args;
+use serde_json::{Value, json};
 
 /// Arguments of `secrets list`.
 #[derive(Args)]
@@ -35,7 +37,7 @@ pub fn run(context: &Context, args: ListArgs) -> Done {
         records.retain(|record| record.name.as_str().starts_with(prefix.as_str()));
     }
     if context.out.json {
-        context.out.document(&records)?;
+        context.out.document(&document(&records)?)?;
         return Ok(0);
     }
     if records.is_empty() {
@@ -46,6 +48,22 @@ pub fn run(context: &Context, args: ListArgs) -> Done {
     }
     table(&records).print(&context.out)?;
     Ok(0)
+}
+
+/// Metadata that a record does not have is `null` here; the vault leaves it out.
+fn document(records: &[RecordInfo]) -> Result<Value, CliError> {
+    let mut shown = Vec::with_capacity(records.len());
+    for record in records {
+        let bug = |error: serde_json::Error| Failure::new(Code::Bug, error.to_string());
+        let mut value = serde_json::to_value(record).map_err(bug).doing(DOING)?;
+        if let Some(meta) = value["meta"].as_object_mut() {
+            for name in ["createdAt", "expiresAt", "note"] {
+                meta.entry(name).or_insert(Value::Null);
+            }
+        }
+        shown.push(value);
+    }
+    Ok(json!({"records": shown}))
 }
 
 fn table(records: &[RecordInfo]) -> Table {

@@ -7,6 +7,7 @@ use crate::cli::output::Tone;
 use crate::cli::session::{self, UnlockArgs, unexpected};
 use crate::cli::state_files;
 use crate::cli::table::{Table, cell};
+use crate::cli::vault::status::counts;
 use crate::daemon::client::Client;
 use crate::error::{Failure, Kind};
 use crate::launch::Lookup;
@@ -15,7 +16,7 @@ use crate::reference::SecretRef;
 use crate::runtime::ground::{Ground, Place};
 use crate::runtime::service::{RefOutcome, Reply, Report, Request, Service};
 use clap::Args;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Arguments of `secrets resolve`.
 #[derive(Args)]
@@ -121,6 +122,13 @@ pub fn print_report(context: &Context, report: &Report) -> Result<(), CliError> 
         table.row(vec![state, reference.into(), entry.owner.as_str().into()]);
     }
     table.print(&context.out)?;
+    let refs: BTreeSet<_> = report
+        .refs
+        .iter()
+        .filter_map(|r| r.reference.as_ref())
+        .collect();
+    let counts = counts(report.refs.len() as u64, refs.len() as u64);
+    context.out.say(&format!("{counts}."));
     tell_files(context, report);
     for entry in &report.refs {
         let why = entry

@@ -5,11 +5,10 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::lazy::Lazy;
 use crate::cli::new_slot::{self, Cost, KdfChoice, Wish};
-use crate::cli::output::Tone;
 use crate::cli::session::{self, Opened, UnlockArgs};
-use crate::cli::table::{Table, cell};
+use crate::cli::table::Table;
 use crate::error::Code;
-use crate::runtime::service::{LockState, SlotStatus};
+use crate::runtime::status::opened as describe;
 use crate::secret::SecretValue;
 use crate::unlock::key_file;
 use clap::{Args, Subcommand};
@@ -37,9 +36,8 @@ enum SlotCommand {
 
 #[derive(Args)]
 struct ListArgs {
-    /// Look at a vault on a network file system
-    #[arg(long)]
-    allow_network_fs: bool,
+    #[command(flatten)]
+    unlock: UnlockArgs,
 }
 
 #[derive(Args)]
@@ -139,7 +137,7 @@ struct RemoveArgs {
 /// Runs `vault slot`.
 pub fn run(context: &Context, args: SlotArgs) -> Done {
     match args.command {
-        SlotCommand::List(args) => list(context, args.0.allow_network_fs),
+        SlotCommand::List(args) => list(context, &args.0.unlock),
         SlotCommand::Add(args) => match args.0.command {
             AddCommand::Passphrase(args) => add_passphrase(context, &args.0),
             AddCommand::Recipient(args) => add_recipient(context, args.0),
@@ -150,35 +148,40 @@ pub fn run(context: &Context, args: SlotArgs) -> Done {
     }
 }
 
-fn list(context: &Context, allow_network_fs: bool) -> Done {
-    let status = status::read(context, allow_network_fs)?;
-    let locked = status.state == LockState::Locked;
-    let slots = status.vault.map(|vault| vault.slots).unwrap_or_default();
+/// Asks the daemon; without one, opens the vault with what is given, else shows what is not sealed.
+fn list(context: &Context, how: &UnlockArgs) -> Done {
+    let slots = if how.is_given() && session::daemon(context)?.is_none() {
+        let mut opened = session::open(context, how)?;
+        describe(&mut opened.vault)
+            .doing("list the keyslots")?
+            .slots
+    } else {
+        let status = status::read(context, how.allow_network_fs)?;
+        status.vault.map(|vault| vault.slots).unwrap_or_default()
+    };
     if context.out.json {
-        context.out.document(&slots)?;
+        context
+            .out
+            .document(&serde_json::json!({ "slots": slots }))?;
         return Ok(0);
     }
+    let sealed = slots.iter().any(|slot| slot.label.is_none());
     let mut table = Table::new(vec!["SLOT", "OPENED BY", "COST", "LABEL"], 3);
-    for SlotStatus {
-        id,
-        kind,
-        label,
-        kdf,
-    } in slots
-    {
-        let label = match label {
-            Some(label) => cell(label, Tone::Plain),
-            None if locked => cell("(sealed)", Tone::Faint),
-            None => cell("", Tone::Plain),
-        };
+    for slot in slots {
         table.row(vec![
-            id.into(),
-            kind.into(),
-            kdf.unwrap_or_default().into(),
-            label,
+            slot.id.into(),
+            slot.kind.into(),
+            slot.kdf.unwrap_or_default().into(),
+            slot.label.flatten().unwrap_or_default().into(),
         ]);
     }
     table.print(&context.out)?;
+    if sealed {
+        context.out.say(
+            "Labels are sealed: they show when the vault is unlocked, or with --passphrase-file \
+             and the like.",
+        );
+    }
     Ok(0)
 }
 

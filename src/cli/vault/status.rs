@@ -57,7 +57,11 @@ pub fn read(context: &Context, allow_network_fs: bool) -> Result<Status, CliErro
         }
     }
     let (file, header) = session::read_header(&session::vault_path(context)?, allow_network_fs)?;
-    Ok(crate::runtime::status::locked(&file, &header))
+    Ok(crate::runtime::status::locked(
+        &file,
+        &header,
+        &context.state.anchors(),
+    ))
 }
 
 /// Shows a status.
@@ -99,10 +103,15 @@ fn vault_lines(context: &Context, vault: &VaultStatus, lines: &mut Vec<String>) 
         contents.push(format!("epoch {}", vault.epoch));
     }
     lines.push(field(out, "Contents", &contents.join(", ")));
+    if let Some(rollback) = &vault.rollback {
+        let (generation, remembered) = (rollback.generation, rollback.remembered);
+        let text = format!("to generation {generation}; this machine has seen {remembered}");
+        lines.push(field(out, "Rolled back", &out.paint(Tone::Bad, &text)));
+    }
     for (i, slot) in vault.slots.iter().enumerate() {
         let name = if i == 0 { "Keyslots" } else { "" };
         let mut text = format!("{}  {}", slot.id, slot.kind);
-        if let Some(label) = slot.label.as_deref().filter(|label| !label.is_empty()) {
+        if let Some(Some(label)) = &slot.label {
             text.push_str(&format!(" \"{}\"", shown(label)));
         }
         if let Some(kdf) = &slot.kdf {
@@ -145,11 +154,7 @@ fn snapshot_lines(context: &Context, snapshot: &SnapshotStatus, lines: &mut Vec<
     };
     let mut text = state;
     if snapshot.state != SnapshotState::Sealed {
-        text.push_str(&format!(
-            ", {} {}",
-            snapshot.refs,
-            plural(snapshot.refs, "ref")
-        ));
+        text.push_str(&format!(", {}", counts(snapshot.places, snapshot.refs)));
         if let Some(generation) = snapshot.generation {
             text.push_str(&format!(", generation {generation}"));
         }
@@ -165,6 +170,12 @@ fn snapshot_lines(context: &Context, snapshot: &SnapshotStatus, lines: &mut Vec<
             .map_or("", |failure| failure.message.as_str());
         lines.push(field(out, "", &shown(&format!("{}: {why}", failed.owner))));
     }
+}
+
+/// How many refs are in use, and in how many places: a ref may stand in more than one.
+pub fn counts(places: u64, refs: u64) -> String {
+    let (place, reference) = (plural(places, "place"), plural(refs, "ref"));
+    format!("{places} {place}, {refs} {reference}")
 }
 
 /// A noun with an s when there is not exactly one.

@@ -157,11 +157,10 @@ fn daemon_args(context: &Context, allow_network_fs: bool) -> Result<Vec<OsString
 
 /// Says what the activation found.
 pub fn tell(context: &Context, report: &Report) {
-    let refs = report.snapshot.refs;
-    context.out.say(&format!(
-        "Unlocked. {refs} {} in the snapshot.",
-        status::plural(refs, "ref")
-    ));
+    let counts = status::counts(report.snapshot.places, report.snapshot.refs);
+    context
+        .out
+        .say(&format!("Unlocked. {counts} in the snapshot."));
     tell_files(context, report);
     for entry in &report.refs {
         if matches!(entry.outcome, RefOutcome::Error | RefOutcome::Plaintext) {

@@ -16,9 +16,11 @@ mod verify;
 
 pub use anchoring::Notice;
 pub use create::Birth;
+pub use verify::damaged;
 
 use crate::error::{Code, Failure};
 use crate::name::RecordName;
+use crate::runtime::service::Tail;
 use crate::secret::SecretValue;
 use crate::store::anchors::Anchors;
 use crate::store::{Seen, VaultFile};
@@ -133,6 +135,11 @@ impl OpenVault {
     /// True if the vault was rolled back and is open for reading only.
     pub fn is_read_only(&self) -> bool {
         self.read_only.is_some()
+    }
+
+    /// Why the vault is open for reading only, if it is.
+    pub fn read_only_because(&self) -> Option<&Failure> {
+        self.read_only.as_ref()
     }
 
     /// What went wrong without making anything fail, since the last call.
@@ -284,14 +291,57 @@ impl OpenVault {
 
 /// Reads a vault from its first frame to its last commit.
 fn read_whole(file: &VaultFile, header: Header, keys: &SubKeys) -> Result<Vault, Failure> {
+    read_frames(file, header, keys).map(|read| read.vault)
+}
+
+/// A vault as its file was read.
+struct Read {
+    vault: Vault,
+    frames: u64,
+    tail: Option<Tail>,
+}
+
+/// Reads a vault, counts its frames, and says where and why the reading ended before the file.
+fn read_frames(file: &VaultFile, header: Header, keys: &SubKeys) -> Result<Read, Failure> {
     let mut replay = Replay::new(header, keys.clone())?;
     let mut frames = file.frames_from(replay.next_offset());
+    let (mut count, mut tail) = (0, None);
     while let Some((offset, bytes)) = frames.next_frame()? {
-        if let Step::Tail(_) = replay.frame(offset, bytes)? {
-            break;
+        let step = replay.frame(offset, bytes);
+        match step.map_err(|error| at_byte(offset, error.into()))? {
+            Step::Accepted { .. } => count += 1,
+            Step::Tail(why) => {
+                let why = why.to_owned();
+                tail = Some(Tail { offset, why });
+                break;
+            }
         }
     }
-    Ok(replay.finish()?)
+    let offset = replay.next_offset();
+    if tail.is_none() && offset < file.seen().len {
+        let why = "bytes that are not a whole frame".to_owned();
+        tail = Some(Tail { offset, why });
+    }
+    let vault = replay.finish().map_err(|error| match &tail {
+        Some(tail) => at_byte(tail.offset, error.into()),
+        None => error.into(),
+    })?;
+    Ok(Read {
+        vault,
+        frames: count,
+        tail,
+    })
+}
+
+/// Says where a vault is damaged.
+fn at_byte(offset: u64, failure: Failure) -> Failure {
+    match failure.code {
+        Code::VaultCorrupt => {
+            let text = format!("{} (the frame at byte {offset})", failure.message);
+            Failure::new(failure.code, text)
+        }
+        _ => failure,
+    }
 }
 
 #[cfg(test)]

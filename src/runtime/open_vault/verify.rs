@@ -1,9 +1,9 @@
 //! Checking every byte of the file, without changing it.
 
-use super::OpenVault;
-use crate::error::Failure;
-use crate::runtime::service::Verified;
-use crate::vault::{Header, Replay, Step};
+use super::{OpenVault, Read, read_frames};
+use crate::error::{Code, Failure};
+use crate::runtime::service::{Tail, Verified};
+use crate::vault::Header;
 
 impl OpenVault {
     /// Reads the file at the path from its first byte to its last, checks every frame, and opens
@@ -16,18 +16,13 @@ impl OpenVault {
         let anchor = self.anchor()?;
         let file = self.file.open_again()?;
         let header = Header::parse(&file.read_header()?)?;
-        let mut replay = Replay::new(header, self.vault.keys().clone())?;
-        let mut frames = file.frames_from(replay.next_offset());
-        let mut count = 0;
-        while let Some((offset, bytes)) = frames.next_frame()? {
-            match replay.frame(offset, bytes)? {
-                Step::Accepted { .. } => count += 1,
-                Step::Tail(_) => break,
-            }
-        }
-        drop(frames);
-        let vault = replay.finish()?;
-        self.check_history(&vault, anchor.as_ref())?;
+        let Read {
+            vault,
+            frames,
+            tail,
+        } = read_frames(&file, header, self.vault.keys())?;
+        self.check_history(&vault, anchor.as_ref())
+            .map_err(|failure| damaged(failure, tail.as_ref()))?;
         let values = vault.values();
         let mut blob = Vec::new();
         for at in &values {
@@ -38,16 +33,32 @@ impl OpenVault {
                 let name = vault
                     .name_of(&at.id)
                     .map_or_else(|| "?".to_owned(), String::from);
-                let text = format!("{name}, version {}: {}", at.version, failure.message);
+                let (version, offset) = (at.version, at.offset);
+                let why = failure.message;
+                let text = format!("{name}, version {version}, at byte {offset}: {why}");
                 Failure::new(failure.code, text)
             })?;
         }
         Ok(Verified {
             generation: vault.head().seq,
             bytes: file.seen().len,
-            frames: count,
+            frames,
             values: values.len() as u64,
             tail_bytes: file.seen().len - vault.valid_end(),
+            tail,
         })
+    }
+}
+
+/// A file that ends too early by what this machine remembers is damaged where its valid part ends,
+/// if anything stands there; else an older copy took its place.
+pub fn damaged(failure: Failure, tail: Option<&Tail>) -> Failure {
+    match (failure.code, tail) {
+        (Code::VaultRollback, Some(Tail { offset, why })) => {
+            let before = &failure.message;
+            let text = format!("the vault file is damaged at byte {offset} ({why}): {before}");
+            Failure::new(Code::VaultCorrupt, text)
+        }
+        _ => failure,
     }
 }
