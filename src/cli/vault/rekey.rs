@@ -21,7 +21,8 @@ use std::path::PathBuf;
 /// Arguments of `vault rekey`.
 ///
 /// Every keyslot must be wrapped anew: a passphrase or key has to be given for each slot of that
-/// kind (with --slot-secret where there is more than one) or is asked for, age slots are wrapped for the recipients that the vault remembers, and a recovery code is
+/// kind (with --slot-secret where there is more than one) or is asked for, age slots are wrapped
+/// for the recipients that the vault remembers, and a recovery code is
 /// replaced by a new one. A slot that can't be carried over must be dropped with --drop.
 #[derive(Args)]
 pub struct RekeyArgs {
