@@ -20,8 +20,8 @@ pub enum VaultError {
     Limit(&'static str),
     /// The file is older than the anchor.
     #[error(
-        "the vault file is older than this machine remembers: it stands at generation {found}, \
-         and generation {seen} was there"
+        "the vault file is an older one: it stands at generation {found}, this machine has seen \
+         generation {seen}"
     )]
     Rollback {
         /// What the file has: a frame's number.
@@ -31,8 +31,8 @@ pub enum VaultError {
     },
     /// The file has an older epoch than the anchor.
     #[error(
-        "the vault file is older than this machine remembers: it has the key of epoch {found}, \
-         and that of epoch {seen} was there"
+        "the vault file is an older one: it has the key of epoch {found}, this machine has seen \
+         that of epoch {seen}"
     )]
     EpochRollback {
         /// What the file has.
