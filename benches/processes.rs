@@ -112,7 +112,11 @@ impl State {
 
     fn reseal(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reseal"));
-        command.arg("--state-dir").arg(&self.folder).args(arguments);
+        command
+            .arg("-q")
+            .arg("--state-dir")
+            .arg(&self.folder)
+            .args(arguments);
         command
     }
 
