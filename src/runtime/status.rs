@@ -55,6 +55,17 @@ pub fn glance(path: &Path, options: Options, anchors: &Path) -> Result<(), Failu
     };
     // The anchor first, then the file: commits of others make both go on.
     let (file, header) = open()?;
+    let (newest, mac_at_seen) = look_through(&file, &header, &anchor)?;
+    Ok(anchor::glance(&header, &anchor, newest, mac_at_seen)?)
+}
+
+/// The number of the newest frame, and the MAC of the frame with the number that the anchor
+/// remembers, if there is one. Without the key neither is proven.
+fn look_through(
+    file: &VaultFile,
+    header: &Header,
+    anchor: &Anchor,
+) -> Result<(u64, Option<[u8; 32]>), Failure> {
     let (mut newest, mut mac_at_seen) = (header.base_seq(), None);
     let mut frames = file.frames_from(header.bytes().len() as u64);
     while let Some((_, frame)) = frames.next_frame()? {
@@ -66,7 +77,7 @@ pub fn glance(path: &Path, options: Options, anchors: &Path) -> Result<(), Failu
             mac_at_seen = frame.last_chunk().copied();
         }
     }
-    Ok(anchor::glance(&header, &anchor, newest, mac_at_seen)?)
+    Ok((newest, mac_at_seen))
 }
 
 /// The status of an opened vault.
@@ -138,20 +149,15 @@ fn describe(path: &Path, bytes: u64, header: &Header, meta: Option<&VaultMeta>) 
     }
 }
 
-/// Compares the frames that are there with the anchor. Without the key neither is proven, so this
-/// is for showing only; whoever opens the vault checks both.
+/// A rollback that is worth showing; whoever opens the vault checks file and anchor.
 fn rollback(file: &VaultFile, header: &Header, anchors: &Path) -> Option<Rollback> {
     let bytes = Anchors::at(anchors).read(&header.vault_id()).ok()??;
     let anchor = Anchor::parse(&bytes).ok()?;
     if file.seen().len > MAX_LOOKED_THROUGH || header.epoch() > anchor.epoch {
         return None;
     }
-    let mut frames = file.frames_from(header.bytes().len() as u64);
-    let mut next = header.base_seq();
-    while let Ok(Some(_)) = frames.next_frame() {
-        next += 1;
-    }
-    let (generation, remembered) = (next.saturating_sub(1), anchor.head.seq);
+    let (generation, _) = look_through(file, header, &anchor).ok()?;
+    let remembered = anchor.head.seq;
     (generation < remembered).then_some(Rollback {
         generation,
         remembered,
