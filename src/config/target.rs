@@ -4,6 +4,7 @@
 //! family's versions, so that a config of any of them is understood.
 
 use crate::document::Segment;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// One place where a secret belongs.
@@ -33,8 +34,23 @@ impl Target {
 
 /// The target that a path is, if it is one.
 pub fn find(path: &[Segment]) -> Option<&'static Target> {
-    TABLE.iter().find(|target| target.fits(path))
+    let first = path.first()?.as_key()?;
+    BY_FIRST_KEY
+        .get(first)?
+        .iter()
+        .copied()
+        .find(|target| target.fits(path))
 }
+
+/// The table by the first key of each pattern, which is never a wildcard: a config has many more
+/// places than targets, and almost all of them differ in the first key.
+static BY_FIRST_KEY: LazyLock<HashMap<&'static str, Vec<&'static Target>>> = LazyLock::new(|| {
+    let mut targets: HashMap<_, Vec<_>> = HashMap::new();
+    for target in TABLE.iter() {
+        targets.entry(target.steps[0]).or_default().push(target);
+    }
+    targets
+});
 
 /// The length of what a ref at this path belongs to: the part that is switched on and off as one.
 pub fn owner_len(path: &[Segment]) -> usize {
@@ -245,3 +261,26 @@ const CHANNELS: &[(&str, &[&str])] = &[
     ("clickclack", &["token"]),
     ("nostr", &["privateKey"]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_starts_with_a_key_and_is_found() {
+        for target in TABLE.iter() {
+            let pattern = target.pattern();
+            assert!(!["*", "[]"].contains(&target.steps[0]), "{pattern}");
+            let path: Vec<Segment> = target
+                .steps
+                .iter()
+                .map(|step| match *step {
+                    "[]" => 0.into(),
+                    "*" => "any".into(),
+                    key => key.into(),
+                })
+                .collect();
+            assert!(find(&path).is_some(), "{pattern}");
+        }
+    }
+}

@@ -22,7 +22,7 @@ use crate::snapshot::{Event, Machine};
 use crate::source;
 use crate::store::{Options, StateDir, VaultFile};
 use crate::sys::clock;
-use crate::vault::{Change, Expect, Header, Meta, RecordInfo, RecordKind, SubKeys};
+use crate::vault::{Change, Expect, Header, Meta, RecordKind, SubKeys};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -299,7 +299,7 @@ impl Runtime {
             vault.catch_up()?;
             vault.get(name, version)
         })?;
-        refuse_raw_oauth(&info)?;
+        refuse_raw_oauth(&info.name, info.kind)?;
         Ok(Answer {
             reply: Reply::Value(info),
             secrets: vec![value],
@@ -444,6 +444,7 @@ pub(super) fn read_records(
     if let Err(failure) = vault.catch_up() {
         return vec![Err(failure); refs.len()];
     }
+    let mut blob = Vec::new();
     let read = |reference: &SecretRef| {
         let name = reference.record().ok_or_else(|| {
             Failure::new(
@@ -451,13 +452,14 @@ pub(super) fn read_records(
                 format!("{reference} does not name a record"),
             )
         })?;
-        let (info, value) = vault
-            .get(&name, None)
-            .map_err(|failure| match failure.code {
-                Code::RecordAbsent => Failure::new(Code::RefAbsent, failure.message),
-                _ => failure,
-            })?;
-        refuse_raw_oauth(&info)?;
+        let (kind, value) =
+            vault
+                .value(&name, &mut blob)
+                .map_err(|failure| match failure.code {
+                    Code::RecordAbsent => Failure::new(Code::RefAbsent, failure.message),
+                    _ => failure,
+                })?;
+        refuse_raw_oauth(&name, kind)?;
         Ok(value)
     };
     refs.iter().map(read).collect()
@@ -465,12 +467,9 @@ pub(super) fn read_records(
 
 /// An OAuth record holds a refresh token, which nothing but an export gives out; what is asked for
 /// is a fresh access token, and this version can't make one.
-fn refuse_raw_oauth(info: &RecordInfo) -> Result<(), Failure> {
-    if info.kind == RecordKind::OAuth {
-        let text = format!(
-            "{} is an OAuth record; this version can't use it yet",
-            info.name
-        );
+fn refuse_raw_oauth(name: &RecordName, kind: RecordKind) -> Result<(), Failure> {
+    if kind == RecordKind::OAuth {
+        let text = format!("{name} is an OAuth record; this version can't use it yet");
         return Err(Failure::new(Code::ProfileNotUsable, text));
     }
     Ok(())

@@ -26,7 +26,8 @@ use crate::store::anchors::Anchors;
 use crate::store::{Seen, VaultFile};
 use crate::vault::anchor::Anchor;
 use crate::vault::{
-    Head, Header, RecordInfo, Replay, Step, SubKeys, ValueAt, Vault, VaultError, VersionInfo,
+    Head, Header, RecordInfo, RecordKind, Replay, Step, SubKeys, ValueAt, Vault, VaultError,
+    VersionInfo,
 };
 use std::path::Path;
 
@@ -208,6 +209,21 @@ impl OpenVault {
             .locate(name, Some(info.version))
             .ok_or_else(absent)?;
         Ok((info, self.open_value(&at, &mut Vec::new())?))
+    }
+
+    /// The newest value of a record with its kind: [`OpenVault::get`] for many records, without
+    /// their metadata. `blob` is room for the ciphertext, used again from call to call.
+    ///
+    /// # Errors
+    /// As [`OpenVault::get`].
+    pub fn value(
+        &self,
+        name: &RecordName,
+        blob: &mut Vec<u8>,
+    ) -> Result<(RecordKind, SecretValue), Failure> {
+        let absent = || VaultError::RecordAbsent(name.to_string());
+        let at = self.vault.locate(name, None).ok_or_else(absent)?;
+        Ok((at.kind, self.open_value(&at, blob)?))
     }
 
     /// The versions of a record that the file still holds, newest first.
