@@ -90,9 +90,8 @@ fn go_through(
     step(3, &format!("Pointing the profile {profile} at it ..."));
     let reference = SecretRef::to_record(&record);
     let path = point::write_profile(context, &profile, &reference, ProfileType::ApiKey, None)?;
-    context
-        .out
-        .say(&format!("      {} holds only the ref.", shown_path(&path)));
+    context.out.say("      This file holds only the ref:");
+    context.out.say(&format!("      {}", shown_path(&path)));
     activate(context, args, service, keys, &step)?;
 
     step(5, "Running a program that needs the key ...");
