@@ -126,11 +126,11 @@ impl Runtime {
             return Vec::new();
         }
         let ground = self.ground().ok();
-        let file = |owner: &String| {
-            let mut places = ground.iter().flat_map(|ground| &ground.places);
-            let place = places.find(|place| place.owner == *owner);
-            place.map_or_else(String::new, |place| place.file.clone())
-        };
+        let places = ground.iter().flat_map(|ground| &ground.places);
+        let files: HashMap<&str, &str> = places
+            .map(|place| (place.owner.as_str(), place.file.as_str()))
+            .collect();
+        let file = |owner: &String| (*files.get(owner.as_str()).unwrap_or(&"")).to_owned();
         let report = |failure: &RefFailure, owner: &String| RefReport {
             owner: owner.clone(),
             file: file(owner),
