@@ -167,6 +167,24 @@ codes! {
     AgentAbsent = "agent.absent", Absent, "There is no such agent.";
     AgentExists = "agent.exists", Stale, "An agent of that id already exists.";
 
+    OAuthSignIn = "oauth.sign_in_needed", SignIn,
+        "The account has to sign in again: its refresh token is revoked, used up or expired.";
+    OAuthUnavailable = "oauth.unavailable", Unavailable,
+        "The authorization server can't be reached, did not answer in time, or asks to wait.";
+    OAuthRefused = "oauth.refused", Denied, "The authorization server refused the request.";
+    OAuthInvalid = "oauth.invalid", Unavailable,
+        "The authorization server answered with something that its protocol does not allow.";
+    OAuthCallback = "oauth.callback", Denied,
+        "What came back from the browser fails its checks (state, issuer, redirect).";
+    OAuthDenied = "oauth.denied", Denied, "The person at the browser said no.";
+    OAuthTimeout = "oauth.timeout", Unavailable, "The sign-in was not finished in time.";
+    OAuthProviderAbsent = "oauth.provider_absent", Absent,
+        "No OAuth provider of that name is built in or configured.";
+    OAuthFlowAbsent = "oauth.flow_absent", Invalid,
+        "The OAuth provider does not offer the way of signing in that was asked for.";
+    NetDenied = "net.denied", Denied,
+        "A network request was not made or not followed: its address is not allowed.";
+
     ActivationFailed = "activation.failed", Unavailable,
         "A required SecretRef could not be resolved.";
 

@@ -8,9 +8,9 @@
 //!  9  cli
 //!  8  daemon  launch  helper
 //!  7  runtime
-//!  6  unlock  store  source
+//!  6  unlock  store  source  net  token_store
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
-//!  5  snapshot   4  config   3  profile   2  vault  reference  document   1  crypto
+//!  5  snapshot   4  config   3  profile  oauth   2  vault  reference  document   1  crypto
 //!  0  secret  name  time  error
 //! -1  sys
 //! ```
@@ -24,6 +24,8 @@ pub mod error;
 pub mod helper;
 pub mod launch;
 pub mod name;
+pub mod net;
+pub mod oauth;
 pub mod profile;
 pub mod reference;
 pub mod runtime;
@@ -33,5 +35,6 @@ pub mod source;
 pub mod store;
 pub mod sys;
 pub mod time;
+pub mod token_store;
 pub mod unlock;
 pub mod vault;

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod edit;
+pub mod extract;
 mod path;
 
 pub use path::{MAX_PATH_TEXT, MAX_SEGMENTS, Path, PathError, Segment};

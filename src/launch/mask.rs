@@ -7,8 +7,8 @@
 //! Not looked for: values under [`MIN_MASKED`] bytes (they would hit common words), and parts of a
 //! value, such as single lines of it.
 
+use crate::document::extract as json;
 use crate::secret::SecretValue;
-use crate::source::json;
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, Encoding};
 use data_encoding::{HEXLOWER, HEXUPPER};
 use std::collections::HashMap;

@@ -8,7 +8,6 @@
 pub mod env;
 pub mod exec;
 pub mod file;
-pub mod json;
 pub mod path;
 
 use crate::config::ProviderConfig;

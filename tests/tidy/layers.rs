@@ -296,11 +296,6 @@ const BANNED: &[(&str, &str)] = &[
         "aws-lc-sys",
         "needs a C tool chain and a minute of build time",
     ),
-    (
-        "tokio",
-        "commands start no runtime; it enters with the network",
-    ),
-    ("reqwest", "enters with the network"),
 ];
 
 /// The lock file holds no banned crate, and nothing from outside the registry.

@@ -7,12 +7,12 @@
 //! Invariants: nothing secret is ever written but the one answer on stdout, built in locked memory
 //! at its final size and written at once; a message says what is wrong, never a value.
 
+use crate::document::extract as json;
 use crate::error::{Code, Failure, Kind};
 use crate::launch::Lookup;
 use crate::name::{ProfileId, RecordName};
 use crate::reference::SecretRef;
 use crate::secret::SecretValue;
-use crate::source::json;
 use serde::Deserialize;
 use std::io::{Read, Write};
 

@@ -1,8 +1,8 @@
 //! What a provider's stdout means. Pure: bytes in, values out.
 
 use super::{ExecError, PROTOCOL_VERSION};
+use crate::document::extract::{self as json, Shape};
 use crate::secret::{MAX_VALUE, SecretValue};
-use crate::source::json::{self, Shape};
 use std::collections::HashMap;
 
 /// Checks in the family's order. The outer error concerns every id. With `json_only` off and

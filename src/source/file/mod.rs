@@ -7,9 +7,9 @@
 //! Invariant: the file is opened once, without following a symlink and without waiting, and every
 //! check is made on what was opened. The content goes from `read` into locked memory.
 
-use super::json::{self, Miss, Place, Shape};
 use super::path::{self, PathError, PathProblem};
 use crate::config::{FileMode, FileProvider};
+use crate::document::extract::{self as json, Miss, Place, Shape};
 use crate::error::{Code, Coded};
 use crate::reference::SINGLE_VALUE_ID;
 use crate::secret::{MAX_VALUE, SecretValue};

@@ -1,0 +1,2 @@
+//! The OAuth protocol without the network: providers as data, requests and answers, refresh rules.
+#![forbid(unsafe_code)]
