@@ -21,7 +21,7 @@ use rustix::termios::{
 use signals::Signals;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, PoisonError};
 
@@ -72,7 +72,20 @@ pub const MAX_QUESTIONS: usize = 3;
 /// [`PromptError::NoTerminal`] at once if there is none; [`PromptError::Cancelled`] on Ctrl-C and
 /// Ctrl-D; [`PromptError::TooLong`] for more than [`MAX_ANSWER`] bytes.
 pub fn read_hidden(prompt: &str) -> Result<SecretValue, PromptError> {
-    Terminal::open()?.hidden(prompt, MAX_ANSWER)
+    let answer = Terminal::open()?.hidden(prompt, MAX_ANSWER, None)?;
+    answer.ok_or(PromptError::Cancelled)
+}
+
+/// [`read_hidden`], until `stop` becomes readable; `None` if it did. The prompt's line is ended
+/// either way.
+///
+/// # Errors
+/// As [`read_hidden`].
+pub fn read_hidden_until(
+    prompt: &str,
+    stop: BorrowedFd<'_>,
+) -> Result<Option<SecretValue>, PromptError> {
+    Terminal::open()?.hidden(prompt, MAX_ANSWER, Some(stop))
 }
 
 /// Asks for a line that may be seen, on `/dev/tty`; type-ahead is dropped. Ctrl-C and Ctrl-D
@@ -165,8 +178,13 @@ impl Terminal {
         }
     }
 
-    /// Asks with echo off, for at most `max` bytes.
-    pub(crate) fn hidden(&self, prompt: &str, max: usize) -> Result<SecretValue, PromptError> {
+    /// Asks with echo off, for at most `max` bytes; `None` if `stop` became readable first.
+    pub(crate) fn hidden(
+        &self,
+        prompt: &str,
+        max: usize,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<SecretValue>, PromptError> {
         let _one = ONE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
         let mut editor = Editor::new(max);
         loop {
@@ -174,7 +192,7 @@ impl Terminal {
             let signals = Signals::catch()?;
             let quiet = Quiet::start(&self.device)?;
             self.write(&printable(prompt), "")?;
-            let end = self.edit(&signals, &mut editor);
+            let end = self.edit(&signals, stop, &mut editor);
             // Ends the line whatever happened: echo is off, so nothing else did.
             let newline = self.write("", "\n");
             drop(quiet);
@@ -182,8 +200,9 @@ impl Terminal {
             match end? {
                 End::Line => {
                     newline?;
-                    return editor.answer().ok_or(PromptError::TooLong(max));
+                    return editor.answer().ok_or(PromptError::TooLong(max)).map(Some);
                 }
+                End::Stopped => return Ok(None),
                 End::Cancelled => return Err(PromptError::Cancelled),
                 End::Suspend => signals::stop_group(),
                 End::Signal(signal) => {
@@ -199,14 +218,22 @@ impl Terminal {
         }
     }
 
-    fn edit(&self, signals: &Signals, editor: &mut Editor) -> Result<End, PromptError> {
+    fn edit(
+        &self,
+        signals: &Signals,
+        stop: Option<BorrowedFd<'_>>,
+        editor: &mut Editor,
+    ) -> Result<End, PromptError> {
         let mut chunk = LockedBytes::zeroed(256);
         loop {
-            let readable = self.wait(signals)?;
+            let ready = self.wait(signals, stop)?;
             if let Some(signal) = signals.next() {
                 return Ok(End::Signal(signal));
             }
-            if !readable {
+            if ready.stop {
+                return Ok(End::Stopped);
+            }
+            if !ready.keys {
                 continue;
             }
             let count = match rustix::io::read(&self.device, chunk.as_mut_slice()) {
@@ -226,15 +253,19 @@ impl Terminal {
         }
     }
 
-    /// Waits for keys or a signal; tells whether there are keys to read.
-    fn wait(&self, signals: &Signals) -> Result<bool, PromptError> {
-        let mut waiting = [
+    /// Waits for keys, a signal or `stop`.
+    fn wait(&self, signals: &Signals, stop: Option<BorrowedFd<'_>>) -> Result<Ready, PromptError> {
+        let mut waiting = vec![
             PollFd::new(&self.device, PollFlags::IN),
             PollFd::from_borrowed_fd(signals.wake(), PollFlags::IN),
         ];
+        waiting.extend(stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN)));
         match rustix::event::poll(&mut waiting, None) {
-            Ok(_) => Ok(!waiting[0].revents().is_empty()),
-            Err(Errno::INTR) => Ok(false),
+            Ok(_) => Ok(Ready {
+                keys: !waiting[0].revents().is_empty(),
+                stop: waiting.get(2).is_some_and(|fd| !fd.revents().is_empty()),
+            }),
+            Err(Errno::INTR) => Ok(Ready::default()),
             Err(error) => Err(PromptError::Io(error.into())),
         }
     }
@@ -270,14 +301,14 @@ impl Terminal {
         let mut bytes = vec![0; MAX_LINE + 1];
         let mut len = 0;
         while len < bytes.len() {
-            let readable = self.wait(signals)?;
+            let ready = self.wait(signals, None)?;
             match signals.next() {
                 // The terminal's interrupt key; nothing else sends it to one that asks.
                 Some(libc::SIGINT) => return Ok(Visible::Cancelled),
                 Some(signal) => return Ok(Visible::Signal(signal)),
                 None => {}
             }
-            if !readable {
+            if !ready.keys {
                 continue;
             }
             match rustix::io::read(&self.device, &mut bytes[len..]) {
@@ -304,6 +335,13 @@ impl Terminal {
     }
 }
 
+/// What a wait ended with.
+#[derive(Clone, Copy, Default)]
+struct Ready {
+    keys: bool,
+    stop: bool,
+}
+
 /// How one round of asking for a visible line ended.
 enum Visible {
     Line(String),
@@ -314,6 +352,7 @@ enum Visible {
 /// How one round of editing ended.
 enum End {
     Line,
+    Stopped,
     Cancelled,
     Suspend,
     Signal(libc::c_int),

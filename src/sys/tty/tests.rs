@@ -11,6 +11,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 const ROLE: &str = "RESEAL_TEST_TTY_ROLE";
+/// Names the pipe whose end ends the prompts of the role `until`.
+const FIFO: &str = "RESEAL_TEST_TTY_FIFO";
 
 /// What the child does, if this process is one.
 #[test]
@@ -25,7 +27,19 @@ fn child() {
     };
     let result = match role.as_str() {
         "hidden" => shown(read_hidden("Passphrase: ")),
-        "short" => shown(Terminal::open().and_then(|terminal| terminal.hidden("Short: ", 8))),
+        "short" => shown(
+            Terminal::open()
+                .and_then(|terminal| terminal.hidden("Short: ", 8, None))
+                .map(Option::unwrap),
+        ),
+        "until" => {
+            let mut fifo = OpenOptions::new();
+            let fifo = fifo.read(true).custom_flags(libc::O_NONBLOCK);
+            let fifo = fifo.open(std::env::var(FIFO).unwrap()).unwrap();
+            let first = read_hidden_until("First: ", fifo.as_fd()).map(Option::unwrap);
+            let second = read_hidden_until("Second: ", fifo.as_fd());
+            format!("{}+{second:?}", shown(first))
+        }
         "twice" => {
             let first = shown(read_hidden("First: "));
             format!("{first}+{}", shown(read_hidden("Second: ")))
@@ -134,8 +148,11 @@ impl Prompting {
         Self::start_with(Pty::new(), &["setsid", "--ctty"], role)
     }
 
-    fn start_with((pty, slave): (Pty, OwnedFd), wrapper: &[&str], role: &str) -> Self {
-        let mut command = role_command(wrapper, role);
+    fn start_with(terminal: (Pty, OwnedFd), wrapper: &[&str], role: &str) -> Self {
+        Self::start_command(terminal, role_command(wrapper, role))
+    }
+
+    fn start_command((pty, slave): (Pty, OwnedFd), mut command: Command) -> Self {
         command.stdin(slave.try_clone().unwrap());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -194,6 +211,27 @@ fn echo_is_off_when_the_prompt_appears_and_the_answer_is_never_shown() {
     let shown = prompting.pty.take_shown();
     assert!(!shown.contains("hunter"), "{shown:?}");
     assert!(shown.ends_with("Passphrase: \r\n"), "{shown:?}");
+}
+
+#[test]
+fn a_prompt_ends_when_something_else_is_faster_and_gives_the_terminal_back() {
+    let place = tempfile::tempdir().unwrap();
+    let fifo = place.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let mut command = role_command(&["setsid", "--ctty"], "until");
+    command.env(FIFO, &fifo);
+    let mut prompting = Prompting::start_command(Pty::new(), command);
+    prompting.pty.wait_for("First: ");
+    prompting.pty.type_keys(b"one\n");
+    prompting.pty.wait_for("Second: ");
+    prompting.pty.type_keys(b"half");
+    // Fails instead of waiting if nobody reads.
+    let mut end = OpenOptions::new();
+    let end = end.write(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
+    drop(end);
+    assert_eq!(prompting.result(), "one+Ok(None)");
+    let shown = prompting.pty.take_shown();
+    assert!(shown.ends_with("Second: \r\n"), "{shown:?}");
 }
 
 #[test]
