@@ -111,7 +111,8 @@ codes! {
     VaultUntrusted = "vault.untrusted", Denied,
         "A vault opened by a public-key slot is not the one that this machine trusts.";
     VaultConflict = "vault.conflict", Stale, "Someone else changed the record or the vault first.";
-    VaultBusy = "vault.busy", Unavailable, "Another process holds the writer lock for too long.";
+    VaultBusy = "vault.busy", Unavailable,
+        "Another process holds the writer lock, or the lock of an account, for too long.";
     VaultPoisoned = "vault.poisoned", Unavailable,
         "A write to the vault failed earlier; this handle no longer writes.";
     VaultNetworkFs = "vault.network_fs", Denied, "The vault lies on a network file system.";

@@ -80,6 +80,9 @@ pub trait DiskFile: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Cuts (or zero-extends) the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Takes room on the disk for the first `len` bytes, so that writing them can't fail for want
+    /// of it. The length stays, or becomes `len` with zeros where the system can't do otherwise.
+    fn reserve(&self, len: u64) -> io::Result<()>;
     /// Returns when the content is on the disk.
     fn sync_data(&self) -> io::Result<()>;
     /// Returns when the content and the metadata are on the disk.
@@ -138,6 +141,18 @@ impl DiskFile for File {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        match fallocate(self, FallocateFlags::KEEP_SIZE, 0, len) {
+            // Some file systems know no such call; zeros take the room just as well.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.write_all_at(&vec![0; usize::try_from(len).unwrap_or(0)], 0)
+            }
+            other => Ok(other?),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

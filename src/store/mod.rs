@@ -12,19 +12,24 @@ pub mod anchors;
 pub mod disk;
 pub mod files;
 mod frames;
+mod lock;
 #[cfg(test)]
 pub(crate) mod simulated;
+mod spool;
 pub mod state_dir;
 mod vault_file;
 mod writer;
 
 pub use frames::Frames;
+pub use lock::{LockKey, RECORD_LOCK_TIMEOUT, RecordLock, RecordLocks};
+pub use spool::{SPOOL_ROOM, Spool, SpoolRoom};
 pub use state_dir::StateDir;
 pub use vault_file::{Options, Seen, VaultFile, create, create_on};
 pub use writer::{Rewrite, Writer};
 
 use crate::error::{Code, Coded, failure_from};
 use crate::vault::VaultError;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,6 +75,17 @@ pub enum StoreError {
         /// How long this process waited.
         waited: Duration,
     },
+    /// The lock of a record was not free in time.
+    #[error("the account is being refreshed by {holder} for more than {waited:?}")]
+    RecordBusy {
+        /// The process that says it holds the lock.
+        holder: Holder,
+        /// How long this process waited.
+        waited: Duration,
+    },
+    /// The caller gave up waiting for a lock: the vault is being locked.
+    #[error("the vault is being locked")]
+    GivenUp,
     /// A write or flush failed; the bytes may or may not be on the disk.
     #[error("{act} {} failed; the handle is poisoned", .path.display())]
     Poisoned {
@@ -137,7 +153,8 @@ impl Coded for StoreError {
             Self::NotAVault { .. } => Code::VaultCorrupt,
             Self::Header { source, .. } => source.code(),
             Self::VaultChanged(_) => Code::VaultConflict,
-            Self::Busy { .. } => Code::VaultBusy,
+            Self::Busy { .. } | Self::RecordBusy { .. } => Code::VaultBusy,
+            Self::GivenUp => Code::VaultSealed,
             Self::Poisoned { .. } => Code::VaultPoisoned,
             Self::NetworkFs { .. } => Code::VaultNetworkFs,
             Self::VaultTooLarge(_) => Code::VaultLimit,
@@ -166,6 +183,13 @@ impl std::fmt::Display for Holder {
             None => f.write_str("another process"),
         }
     }
+}
+
+/// The path of something that lies beside the vault and is named after it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 #[cfg(test)]

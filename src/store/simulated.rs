@@ -55,6 +55,7 @@ pub(crate) enum Act {
     Write,
     Sync,
     SetLen,
+    Reserve,
     Rename,
     SyncFolder,
 }
@@ -545,6 +546,10 @@ impl DiskFile for SimulatedFile {
         state.touch(self.ino);
         state.journal.push(Event::SetLen { ino: self.ino, len });
         Ok(())
+    }
+
+    fn reserve(&self, _len: u64) -> io::Result<()> {
+        self.disk.state().check(Act::Reserve)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -1,5 +1,6 @@
 mod files;
 mod folders;
+mod locks;
 mod writing;
 
 use crate::error::{Code, Failure};

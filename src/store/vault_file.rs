@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, DiskFile, Open, OsDisk, Stat, network_fs};
 use super::writer::{self, Inodes, Writer};
-use super::{Frames, MAX_VAULT, StoreError};
+use super::{Frames, MAX_VAULT, RecordLocks, Spool, StoreError, beside};
 use crate::vault::Header;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -236,6 +236,18 @@ impl VaultFile {
     pub fn lock_within(&self, timeout: Duration) -> Result<Writer, StoreError> {
         check_local(&*self.disk, &self.path, &self.options)?;
         Writer::lock(self.disk.clone(), &self.path, timeout, self.inodes.clone())
+    }
+}
+
+impl VaultFile {
+    /// The locks of the vault's records.
+    pub fn record_locks(&self) -> RecordLocks {
+        RecordLocks::new(self.disk.clone(), beside(&self.path, ".d"))
+    }
+
+    /// Where the answers that the vault can't take at the moment are put by.
+    pub fn spool(&self) -> Spool {
+        Spool::new(self.disk.clone(), beside(&self.path, ".d"))
     }
 }
 

@@ -6,15 +6,16 @@
 //! renamed or removed.
 
 use super::disk::{Disk, DiskFile, Open};
+use super::lock::{ensure_own_folder, take_writer};
 use super::vault_file::{Seen, check_file, parent};
-use super::{Holder, MAX_VAULT, StoreError};
+use super::{MAX_VAULT, StoreError, beside};
 use crate::sys;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// How many copies of cut tails are kept beside a vault; the oldest go first.
 pub const MAX_TAILS: usize = 8;
@@ -27,9 +28,6 @@ pub const STALE_TEMP: Duration = Duration::from_secs(3600);
 
 /// How many bytes of a rewrite are gathered before they are written.
 const REWRITE_BUFFER: usize = 256 << 10;
-
-const FIRST_PAUSE: Duration = Duration::from_micros(100);
-const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// What all writers of one handle remember of the file's inodes; 0 stands for none.
 #[derive(Default)]
@@ -57,7 +55,7 @@ impl Writer {
         timeout: Duration,
         inodes: Arc<Inodes>,
     ) -> Result<Self, StoreError> {
-        let lock = take_lock(&*disk, path, timeout)?;
+        let lock = take_writer(&*disk, path, timeout)?;
         let file = disk
             .open(path, Open::Write)
             .map_err(|source| match source.kind() {
@@ -212,19 +210,7 @@ impl Writer {
 
     fn save_tail(&self, from: u64, to: u64) -> Result<(), StoreError> {
         let folder = beside(&self.path, ".d");
-        self.disk
-            .ensure_folder(&folder)
-            .map_err(StoreError::io("make the folder", &folder))?;
-        let stat = self
-            .disk
-            .stat(&folder)
-            .map_err(StoreError::io("look at", &folder))?;
-        if !stat.is_folder() || stat.uid != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::Unsafe {
-                path: folder,
-                why: "is not a folder of ours",
-            });
-        }
+        ensure_own_folder(&*self.disk, &folder)?;
         self.remove_oldest_tails(&folder);
         let (copy, path) = self.new_tail(&folder)?;
         let mut chunk = vec![0; REWRITE_BUFFER];
@@ -414,71 +400,6 @@ pub(super) fn create(disk: Arc<dyn Disk>, path: &Path, bytes: &[u8]) -> Result<(
     let folder = parent(path);
     disk.sync_folder(folder)
         .map_err(StoreError::io("flush the folder", folder))
-}
-
-/// Polls for the writer lock: the standard library has no lock with a time limit.
-fn take_lock(
-    disk: &dyn Disk,
-    path: &Path,
-    timeout: Duration,
-) -> Result<Box<dyn DiskFile>, StoreError> {
-    let lock_path = beside(path, ".lock");
-    let started = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    let mut lock = open_lock(disk, &lock_path)?;
-    loop {
-        if lock
-            .try_lock()
-            .map_err(StoreError::io("lock", &lock_path))?
-        {
-            let held = lock.stat().map_err(StoreError::io("look at", &lock_path))?;
-            if disk
-                .stat(&lock_path)
-                .is_ok_and(|at_path| at_path.same_inode(&held))
-            {
-                // Only for messages, so a failure is no failure of the lock.
-                let _ = lock.write_at(format!("{:>10}\n", std::process::id()).as_bytes(), 0);
-                return Ok(lock);
-            }
-            // Somebody removed or replaced the lock file: what we hold locks nobody out.
-            lock = open_lock(disk, &lock_path)?;
-        }
-        let waited = started.elapsed();
-        if waited >= timeout {
-            let holder = Holder(read_holder(&*lock));
-            return Err(StoreError::Busy {
-                path: path.to_path_buf(),
-                holder,
-                waited: timeout,
-            });
-        }
-        // Uneven steps keep waiting processes from knocking in time with each other.
-        let uneven = pause.mul_f32(0.5 + (waited.subsec_nanos() % 1024) as f32 / 1024.0);
-        std::thread::sleep(uneven.min(timeout - waited));
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-fn open_lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
-    let lock = disk
-        .open(path, Open::Ensure)
-        .map_err(StoreError::io("open the lock", path))?;
-    let stat = lock.stat().map_err(StoreError::io("look at", path))?;
-    check_file(path, &stat)?;
-    Ok(lock)
-}
-
-fn read_holder(lock: &dyn DiskFile) -> Option<u32> {
-    let mut text = [0u8; 10];
-    lock.read_at(&mut text, 0).ok()?;
-    std::str::from_utf8(&text).ok()?.trim().parse().ok()
-}
-
-/// The path of something that lies beside the vault and is named after it.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn strip_prefix<'n>(name: &'n OsString, prefix: &OsString) -> Option<&'n [u8]> {

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod anchor;
+mod aside;
 mod create;
 mod error;
 mod frame;

@@ -4,6 +4,7 @@ use super::index::{Entry, Index, Record};
 use super::limits::{COMPACT_BYTES, COMPACT_FRAMES};
 use super::record::{Head, Intent, RecordInfo, ValueAt, VersionInfo};
 use super::{Header, SubKeys, VaultError, VaultMeta, value};
+use crate::crypto::derive::derive_intent_tag;
 use crate::name::RecordName;
 use crate::secret::SecretValue;
 
@@ -170,6 +171,26 @@ impl Vault {
     /// The attempts whose end is not recorded.
     pub fn open_intents(&self) -> &[Intent] {
         &self.index.intents
+    }
+
+    /// The attempts on a record whose end is not recorded.
+    pub fn intents_of(&self, name: &RecordName) -> Vec<Intent> {
+        let id = self.index.id_of(name.as_str());
+        let open = self.index.intents.iter();
+        open.filter(|intent| Some(intent.id) == id)
+            .copied()
+            .collect()
+    }
+
+    /// True if an attempt may have used this refresh token. After a rekey nobody can tell.
+    pub fn may_have_sent(&self, intent: &Intent, refresh_token: &SecretValue) -> bool {
+        let tag = derive_intent_tag(self.keys.anchor(), refresh_token);
+        intent.tag == tag || intent.tag == [0; 16]
+    }
+
+    /// The identity of the record with this name.
+    pub fn id_of(&self, name: &RecordName) -> Option<super::RecordId> {
+        self.index.id_of(name.as_str())
     }
 
     /// The name of the record with this id, if it is one that can be shown.

@@ -1,6 +1,7 @@
 //! A vault file in memory, and what the tests below do to it.
 
 mod anchors;
+mod aside;
 mod bounds;
 mod model;
 mod slots;
