@@ -53,6 +53,16 @@ const EXPOSE: &[(&str, &str)] = &[
     ),
     ("src/launch/inject.rs", "values into a template"),
     ("src/launch/mask.rs", "values are looked for in output"),
+    ("src/oauth/claims.rs", "the payload of a JWT"),
+    (
+        "src/oauth/record.rs",
+        "the document of an account is parsed",
+    ),
+    (
+        "src/oauth/request.rs",
+        "tokens into request bodies; answers are parsed",
+    ),
+    ("src/oauth/tokens.rs", "a token is checked for its form"),
     ("src/launch/run.rs", "values into a program's environment"),
     (
         "src/source/file/mod.rs",

@@ -1,0 +1,144 @@
+//! Who asks an authorization server: the client, its endpoints, and how it proves itself.
+
+use super::endpoint::Endpoint;
+use super::request::{HttpRequest, Parameter, basic};
+use super::tokens::ClientSecret;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// How a client proves itself at the token and revocation endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A public client: it only names itself.
+    None,
+    /// HTTP Basic (`client_secret_basic`).
+    Basic(ClientSecret),
+    /// In the body (`client_secret_post`).
+    Post(ClientSecret),
+}
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenFormat {
+    /// `application/x-www-form-urlencoded`, as RFC 6749 and RFC 7009 have it.
+    #[default]
+    Form,
+    /// A JSON object.
+    Json,
+}
+
+impl TokenFormat {
+    /// Every format.
+    pub const ALL: [TokenFormat; 2] = [TokenFormat::Form, TokenFormat::Json];
+
+    /// As written in a config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TokenFormat::Form => "form",
+            TokenFormat::Json => "json",
+        }
+    }
+}
+
+/// How far a server's device flow and its errors are from the standard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// RFC 6749 and RFC 8628.
+    #[default]
+    Rfc8628,
+    /// OpenAI: device authorization at `/api/accounts/deviceauth/…`; any 401 is for good.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// OpenAI's earlier paths, `/deviceauth/…`, as AgentOS used them.
+    AgentosLegacy,
+}
+
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Dialect; 3] = [Dialect::Rfc8628, Dialect::OpenAi, Dialect::AgentosLegacy];
+
+    /// As written in a config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Rfc8628 => "rfc8628",
+            Dialect::OpenAi => "openai",
+            Dialect::AgentosLegacy => "agentos-legacy",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Everything that a refresh needs, as the record keeps it: it works after a restart, and after the
+/// config changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOf {
+    /// The id of the provider.
+    pub provider: String,
+    /// The issuer, exactly as it names itself.
+    pub issuer: Option<String>,
+    /// Where tokens are granted.
+    pub token_endpoint: Endpoint,
+    /// Where tokens are revoked.
+    pub revocation_endpoint: Option<Endpoint>,
+    /// The client's id.
+    pub client_id: String,
+    /// How it proves itself.
+    pub auth: ClientAuth,
+    /// How requests to the token endpoint are encoded.
+    pub format: TokenFormat,
+    /// How requests to the revocation endpoint are encoded.
+    pub revocation_format: TokenFormat,
+    /// The resource indicator (RFC 8707), sent with every token request.
+    pub resource: Option<String>,
+    /// More parameters of every token request.
+    pub extra: Vec<(String, String)>,
+    /// The server's dialect.
+    pub dialect: Dialect,
+    /// How long before its end a token is renewed, where the provider sets it.
+    pub refresh_margin: Option<Duration>,
+}
+
+impl ClientOf {
+    /// A request to the token endpoint: these parameters, and what every one of this client has.
+    pub(super) fn token_request(&self, own: &[(&str, Parameter<'_>)]) -> HttpRequest {
+        let mut parameters = own.to_vec();
+        if let Some(resource) = &self.resource {
+            parameters.push(("resource", Parameter::Text(resource)));
+        }
+        for (name, value) in &self.extra {
+            parameters.push((name, Parameter::Text(value)));
+        }
+        self.authenticated(self.token_endpoint.clone(), self.format, parameters)
+    }
+
+    /// A request with the client's proof.
+    pub(super) fn authenticated<'a>(
+        &'a self,
+        url: Endpoint,
+        format: TokenFormat,
+        mut parameters: Vec<(&'a str, Parameter<'a>)>,
+    ) -> HttpRequest {
+        if !matches!(self.auth, ClientAuth::Basic(_)) {
+            parameters.push(("client_id", Parameter::Text(&self.client_id)));
+        }
+        if let ClientAuth::Post(secret) = &self.auth {
+            parameters.push(("client_secret", Parameter::Secret(secret.secret())));
+        }
+        let mut request = match format {
+            TokenFormat::Form => HttpRequest::form(url, &parameters),
+            TokenFormat::Json => HttpRequest::json(url, &parameters),
+        };
+        if let ClientAuth::Basic(secret) = &self.auth {
+            request.authorization = Some(basic(&self.client_id, secret.secret()));
+        }
+        request
+    }
+}
