@@ -2,3 +2,12 @@
 //!
 //! Invariant: tokio and reqwest are named here only; everybody else makes a blocking call.
 #![forbid(unsafe_code)]
+
+pub mod browser;
+pub mod listener;
+pub mod page;
+pub mod qr;
+
+pub use browser::open_browser;
+pub use listener::{Cancel, Host, Listener, Reply, Verdict};
+pub use page::Page;
