@@ -61,7 +61,8 @@ fn the_boottime_timer_fires_for_a_point_in_the_past_and_is_disarmed() {
     };
     let readable = |clock: &Boottime, timeout| {
         let fd = clock.fd();
-        poll(&mut [PollFd::new(&fd, PollFlags::IN)], timeout).unwrap() > 0
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, timeout)).unwrap() > 0
     };
     assert!(!readable(&clock, Some(&zero)));
     clock.arm(Some(Duration::ZERO)).unwrap();

@@ -4,7 +4,8 @@ use std::fs;
 /// Waits until the system tells of something.
 fn wait(watch: &Watch) {
     let fd = watch.fd().unwrap();
-    poll(&mut [PollFd::new(&fd, PollFlags::IN)], None).unwrap();
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).unwrap();
 }
 
 /// True if nothing is told.
