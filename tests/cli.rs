@@ -9,6 +9,7 @@ mod cli {
     mod backup;
     mod doctor;
     mod launching;
+    mod models;
     mod output;
     mod pointing;
     mod records;

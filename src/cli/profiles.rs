@@ -8,8 +8,8 @@ use crate::error::{Code, Failure};
 use crate::launch::Binding;
 use crate::name::ProfileId;
 use crate::profile::eligibility::credential;
-use crate::profile::order::{Order, Query, effective};
-use crate::profile::{self, Profile, Reason, State, Store};
+use crate::profile::order::{Order, Query, effective, split_pin};
+use crate::profile::{self, Profile, Reason, State, Store, normal_provider};
 use crate::reference::SecretRef;
 use crate::sys::clock;
 use crate::time::UnixMs;
@@ -72,10 +72,6 @@ impl Profiles {
         };
         match credential(&profile.kind, self.now) {
             Ok(()) => Ok(profile),
-            Err(Reason::NotUsableYet) => {
-                let why = format!("{id}: {}", Reason::NotUsableYet.text());
-                Err(Failure::new(Code::ProfileNotUsable, why))
-            }
             Err(Reason::Plaintext) => {
                 let why = format!("{id}: {}", Reason::Plaintext.text());
                 Err(Failure::new(Code::ConfigPlaintext, why))
@@ -84,6 +80,82 @@ impl Profiles {
                 let why = format!("{id}: {} ({})", reason.text(), reason.as_str());
                 Err(Failure::new(Code::ProfileIneligible, why))
             }
+        }
+    }
+
+    /// What PROFILE or MODEL@PROFILE names: the model, if one stands there, and the profile. The id
+    /// of a profile may hold an `@` itself, so one that is there comes first.
+    pub fn named(&self, text: &str) -> Result<(Option<String>, ProfileId), Failure> {
+        let whole = text.parse::<ProfileId>();
+        match (whole, split_pin(text)) {
+            (Ok(id), _) if self.store.get(&id).is_some() => Ok((None, id)),
+            (_, (model, Some(id))) => Ok((Some(model.to_owned()), id)),
+            (Ok(id), (_, None)) => Ok((None, id)),
+            (Err(error), (_, None)) => Err(error.into()),
+        }
+    }
+
+    /// The profiles that may serve a model, the first to be tried first. `MODEL@PROFILE` pins one;
+    /// else the order of the provider counts, which is `provider` or stands before the model's
+    /// slash.
+    pub fn for_model(&self, provider: Option<&str>, model: &str) -> Result<Vec<&Profile>, Failure> {
+        if let (_, Some(id)) = split_pin(model) {
+            let profile = self.usable(&id)?;
+            if provider.is_some_and(|wanted| normal_provider(wanted) != profile.provider) {
+                let why = format!("{id}: {}", Reason::ProviderMismatch.text());
+                return Err(Failure::new(Code::ProfileIneligible, why));
+            }
+            return Ok(vec![profile]);
+        }
+        match provider.or(model.split_once('/').map(|(provider, _)| provider)) {
+            Some(provider) => self.in_order(provider, Some(model)),
+            None => {
+                let why = "a model is PROVIDER/MODEL or MODEL@PROFILE, or stands beside --provider";
+                Err(Failure::new(Code::Usage, why))
+            }
+        }
+    }
+
+    /// The profiles of a provider that may be used, the first to be tried first; never none.
+    pub fn in_order(&self, provider: &str, model: Option<&str>) -> Result<Vec<&Profile>, Failure> {
+        let order = self.order(provider, model);
+        if order.ids.is_empty() {
+            let skipped: Vec<String> = order
+                .skipped
+                .iter()
+                .map(|(id, reason)| format!("{id}: {} ({})", reason.text(), reason.as_str()))
+                .collect();
+            let why = if skipped.is_empty() {
+                format!("{} has no profile of {provider}", self.store.name())
+            } else {
+                skipped.join("; ")
+            };
+            return Err(Failure::new(Code::ProfileIneligible, why));
+        }
+        let ids = order.ids.iter();
+        Ok(ids.filter_map(|id| self.store.get(id)).collect())
+    }
+
+    /// Notes which profiles are handed out, where that decides who is next. What can't be noted is
+    /// no reason to hand out nothing: then the same one comes first again.
+    pub fn note_use(&self, context: &Context, used: &[&Profile]) {
+        let used: Vec<_> = used
+            .iter()
+            .filter(|profile| {
+                let order = self.order(&profile.provider, None);
+                order.rotates(&profile.id, &self.store)
+            })
+            .collect();
+        if used.is_empty() {
+            return;
+        }
+        let noted = state_files::edit_state(context, &context.agent, &self.store, |state| {
+            let mut used = used.iter();
+            used.try_for_each(|profile| state.record_use(&profile.id, self.now))
+        });
+        if let Err(failure) = noted {
+            let text = format!("the use of a profile was not noted: {failure}");
+            context.out.detail(&super::output::shown(&text));
         }
     }
 
@@ -113,20 +185,39 @@ pub fn ref_of(profile: &Profile) -> Result<&SecretRef, Failure> {
     })
 }
 
-/// The variables of the named profiles; of the first usable one of every provider if none is named.
-pub fn bindings(context: &Context, named: &[ProfileId]) -> Result<Vec<Binding>, CliError> {
+/// The variables of the named profiles, and of the profiles for the named models; of the first
+/// usable one of every provider if none is named.
+pub fn bindings(
+    context: &Context,
+    named: &[ProfileId],
+    models: &[String],
+) -> Result<Vec<Binding>, CliError> {
     let profiles = Profiles::read(context)?;
     let doing = "find the profiles";
     let mut chosen = Vec::new();
     for id in named {
         chosen.push(profiles.usable(id).doing(doing)?);
     }
-    if named.is_empty() {
-        for provider in profiles.providers() {
-            let order = profiles.order(provider, None);
-            chosen.extend(order.ids.first().and_then(|id| profiles.store.get(id)));
+    let mut by_order = Vec::new();
+    for model in models {
+        let first = profiles
+            .for_model(None, model)
+            .doing(doing)?
+            .first()
+            .copied();
+        match split_pin(model) {
+            (_, Some(_)) => chosen.extend(first),
+            (_, None) => by_order.extend(first),
         }
     }
+    if named.is_empty() && models.is_empty() {
+        for provider in profiles.providers() {
+            let order = profiles.order(provider, None);
+            by_order.extend(order.ids.first().and_then(|id| profiles.store.get(id)));
+        }
+    }
+    profiles.note_use(context, &by_order);
+    chosen.extend(by_order);
     let mut bindings = Vec::new();
     for profile in chosen {
         let reference = ref_of(profile).doing(doing)?;

@@ -16,15 +16,20 @@ use std::path::PathBuf;
 
 /// Arguments of `run`.
 ///
-/// Without --profile, --env and --env-file, the program gets the first usable profile of every
-/// provider, under the provider's conventional names (such as OPENAI_API_KEY). With one of them it
-/// gets only what is named. All or nothing: if a ref does not resolve, nothing is started.
+/// Without --profile, --model, --env and --env-file, the program gets the first usable profile of
+/// every provider, under the provider's conventional names (such as OPENAI_API_KEY). With one of
+/// them it gets only what is named. All or nothing: if a ref does not resolve, nothing is started.
 #[derive(Args)]
 #[command(override_usage = "reseal run [OPTIONS] -- <CMD>...")]
 pub struct RunArgs {
     /// Set the names of this profile's provider; may be given more than once
     #[arg(long, value_name = "PROFILE")]
     profile: Vec<ProfileId>,
+
+    /// The same for the profile that serves a model: PROVIDER/MODEL takes the first usable one in
+    /// the effective order, MODEL@PROFILE the named one
+    #[arg(long, value_name = "MODEL")]
+    model: Vec<String>,
 
     /// Set a variable to what a ref points at (NAME=REF); may be given more than once
     #[arg(long, value_name = "NAME=REF")]
@@ -84,9 +89,9 @@ fn bindings(
         let origin = path.display().to_string();
         bindings.extend(Binding::from_env_file(&origin, bytes, defaults).doing(doing)?);
     }
-    let named = !args.profile.is_empty() || !args.env.is_empty() || !args.env_file.is_empty();
-    if !named || !args.profile.is_empty() {
-        bindings.extend(profiles::bindings(context, &args.profile)?);
+    let accounts = !args.profile.is_empty() || !args.model.is_empty();
+    if accounts || (args.env.is_empty() && args.env_file.is_empty()) {
+        bindings.extend(profiles::bindings(context, &args.profile, &args.model)?);
     }
     for text in &args.env {
         bindings.push(Binding::parse(text, defaults).doing("read --env")?);

@@ -10,9 +10,10 @@ use crate::reference::Defaults;
 use crate::runtime::ground::trust_of;
 use crate::store::files::{self, MAX_STATE_FILE};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// How often an edit starts again because another program wrote the file first.
-const EDIT_TRIES: usize = 32;
+/// How long an edit starts again because another program wrote the file first.
+const EDIT_TIME: Duration = files::WRITE_TIMEOUT;
 
 /// The config; a state folder without one has the defaults.
 pub fn config(context: &Context) -> Result<Config, Failure> {
@@ -207,12 +208,43 @@ pub fn make_agent(context: &Context, agent: &AgentId) -> Result<PathBuf, Failure
     Ok(path)
 }
 
+/// Edits the order and usage of an agent's profiles where they stand. `edit` may run again, on what
+/// another program wrote. As the family does: a file that would say nothing is removed, and one
+/// that stays as it is only gets its mode repaired.
+pub fn edit_state(
+    context: &Context,
+    agent: &AgentId,
+    store: &Store,
+    mut edit: impl FnMut(&mut State) -> Result<(), ProfileError>,
+) -> Result<State, Failure> {
+    let path = context.state.auth_state(agent);
+    check_agent(context, agent)?;
+    context.state.create_agent(agent)?;
+    retry(|| {
+        let (before, mut state) = match read_profiles(&path)? {
+            Some((bytes, text)) => (Some(bytes), State::parse(&text, &name(&path), store)?),
+            None => (None, State::empty(&name(&path), store)?),
+        };
+        edit(&mut state)?;
+        match &before {
+            None if state.is_empty() => {}
+            Some(before) if state.is_empty() && files::remove(&path, before)? => {}
+            Some(before) if before.as_slice() == state.text().as_bytes() => {
+                files::make_private(&path)?;
+            }
+            before => files::write(&path, before.as_deref(), state.text().as_bytes())?,
+        }
+        Ok(state)
+    })
+}
+
 fn retry<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-    for _ in 1..EDIT_TRIES {
+    let started = Instant::now();
+    loop {
         match attempt() {
-            Err(failure) if failure.code == Code::ConfigConflict => {}
+            Err(failure)
+                if failure.code == Code::ConfigConflict && started.elapsed() < EDIT_TIME => {}
             outcome => return outcome,
         }
     }
-    attempt()
 }

@@ -7,7 +7,6 @@ use super::profiles::{Profiles, ref_of};
 use super::session::UnlockArgs;
 use crate::error::{Code, Failure, Kind};
 use crate::launch::Lookup;
-use crate::name::ProfileId;
 use crate::profile::eligibility::check_key;
 use crate::profile::order::split_pin;
 use crate::profile::{Expiry, Profile, ProfileType};
@@ -20,18 +19,19 @@ use std::time::Duration;
 
 /// Arguments of `token`.
 #[derive(Args)]
-#[command(group(ArgGroup::new("which").required(true)))]
+#[command(group(ArgGroup::new("which").required(true).multiple(true)))]
 pub struct TokenArgs {
-    /// The profile
-    #[arg(value_name = "PROFILE", group = "which")]
-    profile: Option<ProfileId>,
+    /// The profile, with a model before it if you like: MODEL@PROFILE
+    #[arg(value_name = "PROFILE", group = "which", conflicts_with_all = ["provider", "model"])]
+    profile: Option<String>,
 
     /// The first usable profile of this provider, in the effective order
     #[arg(long, value_name = "ID", group = "which")]
     provider: Option<String>,
 
-    /// A model with the profile that is pinned to it, such as claude-x@anthropic:work
-    #[arg(long, value_name = "MODEL@PROFILE", group = "which")]
+    /// A model: PROVIDER/MODEL takes the first usable profile for it in the effective order,
+    /// MODEL@PROFILE (such as opus@anthropic:work) the named one
+    #[arg(long, value_name = "MODEL", group = "which")]
     model: Option<String>,
 
     /// Refuse a token that is valid for less than this
@@ -60,13 +60,16 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
             .hint("give --reveal to see it, or send it to a program through a pipe"));
     }
     let profiles = Profiles::read(context)?;
-    let candidates = candidates(&profiles, &args)?;
+    let (candidates, by_order) = candidates(&profiles, &args).doing(DOING)?;
     let mut lookup = Routed::new(context, &args.unlock)?;
     let mut attempts = Vec::new();
     for profile in candidates {
         match resolve(profile, &profiles, &args, &mut lookup) {
             Ok(value) => {
                 print(context, profile, &value)?;
+                if by_order {
+                    profiles.note_use(context, &[profile]);
+                }
                 return Ok(0);
             }
             // Absent: the next one may do. Broken: the person must know.
@@ -88,41 +91,23 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
     ))
 }
 
-fn candidates<'a>(profiles: &'a Profiles, args: &TokenArgs) -> Result<Vec<&'a Profile>, CliError> {
-    let pinned = match (&args.profile, &args.model) {
-        (Some(id), _) => Some(id.clone()),
-        (None, Some(model)) => match split_pin(model) {
-            (_, Some(id)) => Some(id),
-            (_, None) => {
-                let why = "--model takes MODEL@PROFILE; without a profile, give --provider";
-                return Err(CliError::because(DOING, Code::Usage, why));
-            }
-        },
-        (None, None) => None,
-    };
-    if let Some(id) = pinned {
-        return Ok(vec![profiles.usable(&id).doing(DOING)?]);
+/// The profiles to try, and whether the order of a provider chose them.
+fn candidates<'a>(
+    profiles: &'a Profiles,
+    args: &TokenArgs,
+) -> Result<(Vec<&'a Profile>, bool), Failure> {
+    if let Some(text) = &args.profile {
+        let (_, id) = profiles.named(text)?;
+        return Ok((vec![profiles.usable(&id)?], false));
     }
-    let provider = args.provider.as_deref().unwrap_or_default();
-    let order = profiles.order(provider, None);
-    if order.ids.is_empty() {
-        let skipped: Vec<String> = order
-            .skipped
-            .iter()
-            .map(|(id, reason)| format!("{id}: {} ({})", reason.text(), reason.as_str()))
-            .collect();
-        let why = if skipped.is_empty() {
-            format!("{} has no profile of {provider}", profiles.store.name())
-        } else {
-            skipped.join("; ")
-        };
-        return Err(CliError::because(DOING, Code::ProfileIneligible, why));
+    let provider = args.provider.as_deref();
+    match &args.model {
+        Some(model) => {
+            let pinned = split_pin(model).1.is_some();
+            Ok((profiles.for_model(provider, model)?, !pinned))
+        }
+        None => Ok((profiles.in_order(provider.unwrap_or_default(), None)?, true)),
     }
-    Ok(order
-        .ids
-        .iter()
-        .filter_map(|id| profiles.store.get(id))
-        .collect())
 }
 
 fn resolve(

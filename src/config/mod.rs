@@ -16,6 +16,7 @@
 //! not here.
 #![forbid(unsafe_code)]
 
+mod cooldowns;
 pub mod inputs;
 pub mod provider;
 pub mod section;
@@ -35,6 +36,7 @@ pub use wire::MAX_ERRORS;
 
 use crate::error::{Code, Coded};
 use crate::name::{Alias, ProfileId};
+use crate::profile::Cooldowns;
 use crate::profile::routing::{Configured, Mode, Routing, normal_provider};
 use crate::reference::plan::{BATCH_BYTES, BATCH_REFS, BatchLimits};
 use crate::reference::{Defaults, Source};
@@ -85,6 +87,8 @@ pub struct Config {
     pub resolution: Resolution,
     /// `auth.profiles` and `auth.order`.
     pub routing: Routing,
+    /// `auth.cooldowns`.
+    pub cooldowns: Cooldowns,
     /// `vault`.
     pub vault: VaultSection,
     /// `daemon`.
@@ -272,6 +276,9 @@ impl Config {
                     },
                 ));
             }
+        }
+        if let Some(fields) = auth.object("cooldowns") {
+            self.cooldowns = cooldowns::read(&fields);
         }
         if let Some(order) = auth.object("order") {
             for (provider, _) in order.entries() {

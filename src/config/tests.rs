@@ -457,3 +457,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn cooldowns_are_read_in_the_family_s_units() {
+    let text = r#"{"auth": {"cooldowns": {"billingBackoffHours": 0.5, "billingMaxHours": 48,
+        "billingBackoffHoursByProvider": {" OpenAI ": 2}, "authPermanentBackoffMinutes": 1.5,
+        "failureWindowHours": 12, "overloadedBackoffMs": 5}}}"#;
+    let cooldowns = Config::parse(text, "c", Trust::Own).unwrap().cooldowns;
+    let minutes = |count: u64| Duration::from_secs(count * 60);
+    let expected = Cooldowns {
+        billing: minutes(30),
+        billing_by_provider: [("openai".to_owned(), minutes(120))].into(),
+        billing_max: minutes(48 * 60),
+        auth_permanent: Duration::from_secs(90),
+        failure_window: minutes(12 * 60),
+        ..Default::default()
+    };
+    assert_eq!(cooldowns, expected);
+    for bad in ["0", "-1", "\"5\"", "8760.001"] {
+        let text = format!(r#"{{"auth": {{"cooldowns": {{"billingMaxHours": {bad}}}}}}}"#);
+        let error = Config::parse(&text, "c", Trust::Own).unwrap_err();
+        let place = "auth.cooldowns.billingMaxHours is not a number above 0, at most 8760";
+        assert!(error.to_string().contains(place), "{error}");
+    }
+    let most = r#"{"auth": {"cooldowns": {"billingMaxHours": 8760}}}"#;
+    assert!(Config::parse(most, "c", Trust::Own).is_ok());
+}

@@ -6,8 +6,7 @@ use super::{Store, normal_provider};
 use crate::name::ProfileId;
 use crate::time::UnixMs;
 
-/// Why a profile can't be used. The names are the family's; `plaintext` and `not_usable_yet` are
-/// ours.
+/// Why a profile can't be used. The names are the family's; `plaintext` is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The store has no such profile.
@@ -28,8 +27,6 @@ pub enum Reason {
     MalformedApiKey,
     /// A plaintext value stands there; it is never used.
     Plaintext,
-    /// An OAuth token set, which this version can't use.
-    NotUsableYet,
 }
 
 impl Reason {
@@ -45,7 +42,6 @@ impl Reason {
             Reason::UnresolvedRef => "unresolved_ref",
             Reason::MalformedApiKey => "malformed_api_key",
             Reason::Plaintext => "plaintext",
-            Reason::NotUsableYet => "not_usable_yet",
         }
     }
 
@@ -61,7 +57,6 @@ impl Reason {
             Reason::UnresolvedRef => "its ref is not valid",
             Reason::MalformedApiKey => "its value can't be a key",
             Reason::Plaintext => "it holds a plaintext value, which is never used",
-            Reason::NotUsableYet => "it is an OAuth profile, which this version can't use yet",
         }
     }
 }
@@ -115,13 +110,12 @@ pub fn credential(kind: &ProfileKind, now: UnixMs) -> Result<(), Reason> {
             }
             usable(token)
         }
+        // An access token that has expired is no reason: it is refreshed.
         ProfileKind::OAuth {
             reference, inline, ..
         } => match reference {
-            Credential::Ref { .. } => Err(Reason::NotUsableYet),
-            _ if *inline => Err(Reason::NotUsableYet),
-            Credential::Missing | Credential::Plaintext => Err(Reason::MissingCredential),
-            Credential::Invalid(_) => Err(Reason::UnresolvedRef),
+            Credential::Missing if *inline => Err(Reason::Plaintext),
+            reference => usable(reference),
         },
     }
 }

@@ -45,7 +45,7 @@ pub enum ProfileKind {
         /// `expires`.
         expires: Expiry,
     },
-    /// An OAuth token set; kept, and not used by this version.
+    /// An OAuth token set, which lies in the vault.
     OAuth {
         /// `oauthRef`.
         reference: Credential,

@@ -5,6 +5,8 @@
 //! | [`Store`]: the profiles of one agent, in every spelling, edited in place | [`store`] |
 //! | [`Profile`], [`ProfileKind`], [`Credential`] | [`entry`] |
 //! | [`State`]: order, last good, usage | [`state`] |
+//! | [`Usage`]: how a profile has fared, and until when it is unusable | [`usage`] |
+//! | [`cooldown::after_failure`]: what a failure does | [`cooldown`] |
 //! | [`Routing`]: what the config says about profiles | [`routing`] |
 //! | [`Reason`]: why a profile may not be used | [`eligibility`] |
 //! | [`order::effective`]: which profiles are tried, in which order | [`order`] |
@@ -13,10 +15,11 @@
 //!
 //! Invariants: nothing is ever dropped from a file: unknown keys, profiles of unknown types and
 //! higher versions stay byte for byte; a broken file is an error that names the place, never an
-//! empty store; plaintext is reported, never used, and no type here holds it. OAuth entries are
-//! kept and reported as not usable yet. Files, clocks and values are not here.
+//! empty store; plaintext is reported, never used, and no type here holds it. Files, clocks and
+//! values are not here.
 #![forbid(unsafe_code)]
 
+pub mod cooldown;
 pub mod eligibility;
 pub mod entry;
 pub mod env;
@@ -25,13 +28,16 @@ pub mod routing;
 pub mod setup_token;
 pub mod state;
 pub mod store;
+pub mod usage;
 
+pub use cooldown::Cooldowns;
 pub use eligibility::Reason;
 pub use entry::{Credential, Expiry, Profile, ProfileKind, ProfileType};
 pub use env::env_names;
 pub use routing::{Configured, Mode, Routing, normal_provider};
-pub use state::{State, Usage};
+pub use state::State;
 pub use store::{Ignored, NewCredential, NewProfile, Plaintext, Store};
+pub use usage::Usage;
 
 use crate::document::DocumentError;
 use crate::error::{Code, Coded};
@@ -60,9 +66,6 @@ pub enum ProfileError {
     /// A plaintext value stands where the ref is to go.
     #[error("profile {0} holds a plaintext value, which would be lost")]
     Plaintext(ProfileId),
-    /// The profile can't be used by this version.
-    #[error("profile {0} is an OAuth profile, which this version can't use yet")]
-    NotUsableYet(ProfileId),
 }
 
 impl Coded for ProfileError {
@@ -76,7 +79,6 @@ impl Coded for ProfileError {
             ProfileError::Absent(_) => Code::ProfileAbsent,
             ProfileError::OtherType(_) => Code::ConfigConflict,
             ProfileError::Plaintext(_) => Code::ConfigPlaintext,
-            ProfileError::NotUsableYet(_) => Code::ProfileNotUsable,
         }
     }
 }

@@ -51,6 +51,18 @@ pub struct Order {
     pub skipped: Vec<(ProfileId, Reason)>,
 }
 
+impl Order {
+    /// True if the use of a profile makes way for another one: the order is by oldest use, and
+    /// there is another one of its type. Whoever uses it notes it then ([`State::record_use`]).
+    pub fn rotates(&self, id: &ProfileId, store: &Store) -> bool {
+        let kind = |id: &ProfileId| store.get(id).map(|profile| profile.kind.profile_type());
+        let is_peer = |other: &&ProfileId| *other != id && kind(other) == kind(id);
+        matches!(self.basis, Basis::Configured | Basis::Discovered)
+            && self.ids.contains(id)
+            && self.ids.iter().any(|other| is_peer(&other))
+    }
+}
+
 /// The effective order. An explicit order (stored, or of the config) is kept; any other goes by
 /// type (OAuth, token, API key), then oldest use first, then (for what was discovered) by id.
 /// Those that have to cool down come last, soonest end first.

@@ -3,8 +3,8 @@
 //! Era A keeps the same tables inside `auth-profiles.json`; both are read and merged, and this file
 //! wins per provider and per profile. Edits go to this file only.
 
-use super::entry::whole;
-use super::{ProfileError, Store, normal_provider};
+use super::cooldown::{Cooldowns, FailureReport, after_failure};
+use super::{ProfileError, Store, Usage, normal_provider};
 use crate::document::{Document, Path};
 use crate::name::ProfileId;
 use crate::time::UnixMs;
@@ -30,93 +30,6 @@ struct Tables {
     order: BTreeMap<String, Vec<ProfileId>>,
     last_good: BTreeMap<String, ProfileId>,
     usage: BTreeMap<ProfileId, Usage>,
-}
-
-/// How a profile has fared.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// `lastUsed`.
-    pub last_used: Option<UnixMs>,
-    /// `errorCount`.
-    pub error_count: u64,
-    /// `failureCounts`, counters above zero.
-    pub failure_counts: BTreeMap<String, u64>,
-    /// `lastFailureAt`.
-    pub last_failure_at: Option<UnixMs>,
-    /// `cooldownUntil`.
-    pub cooldown_until: Option<UnixMs>,
-    /// `cooldownReason`.
-    pub cooldown_reason: Option<String>,
-    /// `cooldownModel`: the only model that a `rate_limit` or `timeout` cooldown holds for.
-    pub cooldown_model: Option<String>,
-    /// `disabledUntil`.
-    pub disabled_until: Option<UnixMs>,
-    /// `disabledReason`.
-    pub disabled_reason: Option<String>,
-    /// `blockedUntil`.
-    pub blocked_until: Option<UnixMs>,
-    /// `blockedReason`.
-    pub blocked_reason: Option<String>,
-}
-
-/// Providers whose profiles never cool down.
-const NEVER_COOLS: [&str; 2] = ["openrouter", "kilocode"];
-
-impl Usage {
-    /// Until when the profile is unusable for a model, if that is later than `now`: the latest of
-    /// the blocked, cooldown and disabled windows. A cooldown that is scoped to another model does
-    /// not count; without a model every window counts.
-    pub fn unusable_until(
-        &self,
-        provider: &str,
-        model: Option<&str>,
-        now: UnixMs,
-    ) -> Option<UnixMs> {
-        if NEVER_COOLS.contains(&provider) {
-            return None;
-        }
-        let scoped = matches!(
-            self.cooldown_reason.as_deref(),
-            Some("rate_limit" | "timeout")
-        );
-        let bypassed = match (&self.cooldown_model, model) {
-            (Some(cooled), Some(model)) => scoped && cooled != model,
-            _ => false,
-        };
-        let cooldown = self.cooldown_until.filter(|_| !bypassed);
-        let until = cooldown.max(self.disabled_until).max(self.blocked_until);
-        until.filter(|until| *until > now)
-    }
-
-    fn read(value: &Value) -> Self {
-        let time = |key: &str| {
-            value
-                .get(key)
-                .and_then(whole)
-                .filter(|ms| *ms > 0)
-                .map(UnixMs)
-        };
-        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let counts = value.get("failureCounts").and_then(Value::as_object);
-        let counts = counts.into_iter().flatten().filter_map(|(reason, count)| {
-            whole(count)
-                .filter(|count| *count > 0)
-                .map(|count| (reason.clone(), count))
-        });
-        Self {
-            last_used: time("lastUsed"),
-            error_count: value.get("errorCount").and_then(whole).unwrap_or(0),
-            failure_counts: counts.collect(),
-            last_failure_at: time("lastFailureAt"),
-            cooldown_until: time("cooldownUntil"),
-            cooldown_reason: text("cooldownReason"),
-            cooldown_model: text("cooldownModel"),
-            disabled_until: time("disabledUntil"),
-            disabled_reason: text("disabledReason"),
-            blocked_until: time("blockedUntil"),
-            blocked_reason: text("blockedReason"),
-        }
-    }
 }
 
 impl Tables {
@@ -261,13 +174,60 @@ impl State {
     ) -> Result<(), ProfileError> {
         let provider = normal_provider(provider);
         let good = Path::of_keys(["lastGood", &self.key("lastGood", &provider)]);
-        let usage = Path::of_keys(["usageStats", id.as_str()]);
+        let usage = Usage {
+            last_used: Some(now),
+            ..Usage::default()
+        };
+        self.edit(|document| document.set(&good, id.as_str().into()))?;
+        self.write_usage(id, &usage)
+    }
+
+    /// Notes that a profile failed, as [`after_failure`] says.
+    ///
+    /// # Errors
+    /// A table of another shape in the way.
+    pub fn record_failure(
+        &mut self,
+        provider: &str,
+        id: &ProfileId,
+        report: &FailureReport<'_>,
+        rules: &Cooldowns,
+        now: UnixMs,
+    ) -> Result<(), ProfileError> {
+        let provider = normal_provider(provider);
+        let before = self.usage(id).cloned().unwrap_or_default();
+        self.write_usage(id, &after_failure(&before, &provider, report, rules, now))
+    }
+
+    /// Notes that a profile was handed out `now`, so that others of its type come before it.
+    ///
+    /// # Errors
+    /// A table of another shape in the way.
+    pub fn record_use(&mut self, id: &ProfileId, now: UnixMs) -> Result<(), ProfileError> {
+        let before = self.usage(id).cloned().unwrap_or_default();
+        let last_used = Some(now);
+        self.write_usage(
+            id,
+            &Usage {
+                last_used,
+                ..before
+            },
+        )
+    }
+
+    /// Writes what differs from this file's own entry; members that we don't know stay.
+    fn write_usage(&mut self, id: &ProfileId, usage: &Usage) -> Result<(), ProfileError> {
+        let at = Path::of_keys(["usageStats", id.as_str()]);
+        let own = self.tables.usage.get(id).cloned().unwrap_or_default();
+        let (own, new) = (own.members(), usage.members());
         self.edit(|document| {
-            document.set(&good, id.as_str().into())?;
-            document.set(&usage.join("lastUsed"), now.0.into())?;
-            document.set(&usage.join("errorCount"), 0.into())?;
-            for field in FAILURE_FIELDS {
-                document.remove(&usage.join(field))?;
+            for ((name, old), (_, new)) in own.into_iter().zip(new) {
+                match new {
+                    None if old.is_none() => {}
+                    None => drop(document.remove(&at.join(name))?),
+                    Some(value) if old.as_ref() == Some(&value) => {}
+                    Some(value) => document.set(&at.join(name), value)?,
+                }
             }
             Ok(())
         })
@@ -293,17 +253,5 @@ impl State {
     }
 }
 
-/// What a success clears.
-const FAILURE_FIELDS: [&str; 11] = [
-    "failureCounts",
-    "lastFailureAt",
-    "cooldownUntil",
-    "cooldownReason",
-    "cooldownModel",
-    "disabledUntil",
-    "disabledReason",
-    "blockedUntil",
-    "blockedReason",
-    "blockedSource",
-    "blockedModel",
-];
+#[cfg(test)]
+mod tests;

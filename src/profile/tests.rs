@@ -470,7 +470,7 @@ fn each_reason() {
         ("a:bad-id", "a", Reason::UnresolvedRef),
         ("a:never", "a", Reason::InvalidExpires),
         ("a:far", "a", Reason::InvalidExpires),
-        ("a:only-access", "a", Reason::NotUsableYet),
+        ("a:only-access", "a", Reason::Plaintext),
         ("a:empty-oauth", "a", Reason::MissingCredential),
     ] {
         assert_eq!(check(&odd, name, provider, &plain), Err(reason), "{name}");
@@ -502,7 +502,7 @@ fn each_reason() {
     assert_eq!(at(999), Err(Reason::Plaintext));
     let oauth = store(DESIGN);
     let kind = &get(&oauth, "openai-codex:me@example.com").kind;
-    assert_eq!(credential(kind, NOW), Err(Reason::NotUsableYet));
+    assert_eq!(credential(kind, NOW), Ok(()));
 }
 
 #[test]

@@ -97,6 +97,38 @@ pub fn write(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), Sto
     }
 }
 
+/// Removes a file if it still holds `before`. False if it is a symlink, which stays: whoever made
+/// it wants the file to be where it leads.
+///
+/// # Errors
+/// As [`write()`].
+pub fn remove(path: &Path, before: &[u8]) -> Result<bool, StoreError> {
+    let link = fs::symlink_metadata(path).map_err(StoreError::io("find", path))?;
+    if link.is_symlink() {
+        return Ok(false);
+    }
+    let _held = lock_unchanged(path, before)?;
+    fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+    sync_parent(path)?;
+    Ok(true)
+}
+
+/// Takes a file of ours away from others, if they can read or write it.
+///
+/// # Errors
+/// `file.permission`; `file.io`.
+pub fn make_private(path: &Path) -> Result<(), StoreError> {
+    let file = open_regular(path)?;
+    let metadata = file.metadata().map_err(StoreError::io("look at", path))?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !is_ours || metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(PRIVATE))
+        .map_err(io::Error::from)
+        .map_err(StoreError::io("make private", path))
+}
+
 /// Writes a file whatever was there, 0600 afterwards: for output that nobody edits. A file of
 /// another user keeps its owner.
 ///

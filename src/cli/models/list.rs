@@ -99,7 +99,6 @@ fn table(chosen: &[&Profile], profiles: &Profiles) -> Table {
     for profile in chosen {
         let state = match credential(&profile.kind, profiles.now) {
             Ok(()) => cell("usable", Tone::Good),
-            Err(reason @ Reason::NotUsableYet) => cell(reason.as_str(), Tone::Warning),
             Err(reason) => cell(reason.as_str(), Tone::Bad),
         };
         let expires = match profile.kind.expires() {
@@ -130,7 +129,8 @@ fn warn(context: &Context, profiles: &Profiles) -> Result<(), CliError> {
             .get(&plain.profile)
             .is_some_and(|profile| profile.kind.profile_type() == ProfileType::OAuth);
         let advice = if is_oauth {
-            "this version can't seal OAuth token sets yet, and does not use them".to_owned()
+            let provider = crate::cli::output::shown(plain.profile.provider());
+            format!("it is not used; sign in again: reseal models auth login --provider {provider}")
         } else {
             let id = &plain.profile;
             format!("seal it with `reseal secrets set {id} --ref vault:NAME --move`")

@@ -1,7 +1,9 @@
 //! `reseal models`: auth profiles of model providers.
 
 mod list;
+mod order;
 mod paste;
+mod report;
 
 use super::context::Context;
 use super::error::Done;
@@ -19,6 +21,8 @@ pub struct ModelsArgs {
 enum ModelsCommand {
     /// Credentials of model providers
     Auth(Lazy<AuthArgs>),
+    /// Tell how a profile fared, for runtimes that used it
+    Report(Lazy<report::ReportArgs>),
 }
 
 #[derive(Args)]
@@ -38,15 +42,24 @@ enum AuthCommand {
     /// List the profiles, without any part of a secret
     #[command(visible_alias = "ls")]
     List(Lazy<list::ListArgs>),
+    /// The order in which an agent tries a provider's profiles
+    Order(Lazy<order::OrderArgs>),
 }
 
 /// Runs `models`.
 pub fn run(context: &Context, args: ModelsArgs) -> Done {
-    let ModelsCommand::Auth(args) = args.command;
-    match args.0.command {
+    match args.command {
+        ModelsCommand::Auth(args) => auth(context, args.0.command),
+        ModelsCommand::Report(args) => report::run(context, &args.0),
+    }
+}
+
+fn auth(context: &Context, command: AuthCommand) -> Done {
+    match command {
         AuthCommand::PasteApiKey(args) => paste::api_key(context, &args.0),
         AuthCommand::PasteToken(args) => paste::token(context, &args.0),
         AuthCommand::SetupToken(args) => paste::setup_token(context, &args.0),
         AuthCommand::List(args) => list::run(context, &args.0),
+        AuthCommand::Order(args) => order::run(context, args.0),
     }
 }

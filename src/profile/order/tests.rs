@@ -153,6 +153,7 @@ fn the_base_of_an_order() {
         (vec!["a", "b"], Basis::Config)
     );
     assert_eq!(order.skipped, [(id("p:gone"), Reason::ProfileMissing)]);
+    assert!(!order.rotates(&id("p:a"), &store));
     state.set_order("p", &[id("p:c"), id("p:b")]).unwrap();
     let order = ask(&store, &state, &routing, None);
     assert_eq!(
@@ -270,6 +271,74 @@ proptest! {
             let kind = |id: &ProfileId| store.get(id).unwrap().kind.profile_type();
             let same: Vec<_> = after.iter().filter(|id| kind(id) == kind(first)).collect();
             prop_assert_eq!(same.last(), Some(&first));
+        }
+    }
+
+    #[test]
+    fn an_order_is_a_permutation_of_the_eligible(
+        entries in any_entries(),
+        explicit in prop::option::of(prop::collection::vec(0..9_usize, 1..9)),
+        pinned in prop::option::of(0..9_usize),
+    ) {
+        let (store, mut state) = world(&entries);
+        let routing = Routing::default();
+        let all: Vec<_> = entries.iter().map(|entry| id(&format!("p:{}", entry.name))).collect();
+        let mut listed = all.clone();
+        if let Some(list) = &explicit {
+            let ids: Vec<_> = list.iter().map(|i| id(&format!("p:n{i}"))).collect();
+            state.set_order("p", &ids).unwrap();
+            let known: Vec<_> = all.iter().filter(|id| ids.contains(id)).cloned().collect();
+            // Of a list of strangers nothing is left, so that everything counts.
+            listed = if known.is_empty() { all } else { known };
+        }
+        let pin = pinned.map(|i| id(&format!("p:n{i}")));
+        let order = ask(&store, &state, &routing, pin.as_ref());
+        let eligible = |id: &ProfileId| {
+            eligibility(id, "p", &store, &routing, UnixMs(1000)).is_ok()
+        };
+        listed.retain(eligible);
+        let mut sorted = order.ids.clone();
+        sorted.sort();
+        listed.sort();
+        prop_assert_eq!(&sorted, &listed);
+        // A pin wins, whether it has to cool down or not, and moves nothing else.
+        let plain = ask(&store, &state, &routing, None);
+        if let Some(pin) = pin.filter(|pin| listed.contains(pin)) {
+            prop_assert_eq!(order.ids.first(), Some(&pin));
+            let rest = |order: &Order| {
+                let others = order.ids.iter().filter(|id| **id != pin);
+                others.cloned().collect::<Vec<_>>()
+            };
+            prop_assert_eq!(rest(&order), rest(&plain));
+        } else {
+            prop_assert_eq!(order.ids, plain.ids);
+        }
+    }
+
+    #[test]
+    fn round_robin_visits_everyone_of_the_first_type(entries in any_entries(), rounds in 1..4_u64) {
+        let entries: Vec<_> = entries.into_iter().map(|e| Entry { cooldown: None, ..e }).collect();
+        let (store, mut state) = world(&entries);
+        let routing = Routing::default();
+        let kind = |id: &ProfileId| store.get(id).unwrap().kind.profile_type();
+        let first = ask(&store, &state, &routing, None);
+        let mut peers = first.ids.clone();
+        peers.retain(|peer| kind(peer) == kind(&first.ids[0]));
+        for peer in &peers {
+            prop_assert_eq!(first.rotates(peer, &store), peers.len() > 1);
+        }
+        for round in 0..rounds {
+            let mut visited = Vec::new();
+            for turn in 0..peers.len() as u64 {
+                let order = ask(&store, &state, &routing, None);
+                visited.push(order.ids[0].clone());
+                let now = UnixMs(100 + round * 100 + turn);
+                state.record_use(&order.ids[0], now).unwrap();
+            }
+            visited.sort();
+            let mut expected = peers.clone();
+            expected.sort();
+            prop_assert_eq!(visited, expected);
         }
     }
 }

@@ -1,6 +1,8 @@
 use super::code;
 use crate::error::Code;
-use crate::store::files::{MAX_STATE_FILE, overwrite, read, read_secret, write};
+use crate::store::files::{
+    MAX_STATE_FILE, make_private, overwrite, read, read_secret, remove, write,
+};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -211,4 +213,35 @@ fn what_a_dead_writer_left_is_in_nobodys_way() {
     File::create(folder.path().join("reseal.json.tmp-0123456789abcdef")).unwrap();
     write(&path, Some(b"one"), b"two").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"two");
+}
+
+#[test]
+fn a_file_is_removed_only_as_it_was_read() {
+    let (folder, path) = folder();
+    fs::write(&path, "one").unwrap();
+    assert_eq!(
+        code(remove(&path, b"other").unwrap_err()),
+        Code::ConfigConflict
+    );
+    assert!(path.exists());
+    assert!(remove(&path, b"one").unwrap());
+    assert!(!path.exists());
+    assert!(remove(&path, b"one").is_err());
+    // A symlink stays, and what it leads to.
+    let target = folder.path().join("elsewhere");
+    fs::write(&target, "one").unwrap();
+    symlink(&target, &path).unwrap();
+    assert!(!remove(&path, b"one").unwrap());
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink() && target.exists());
+}
+
+#[test]
+fn a_mode_is_repaired_only_where_others_can_read() {
+    let (_folder, path) = folder();
+    fs::write(&path, "one").unwrap();
+    for (before, after) in [(0o644, 0o600), (0o620, 0o600), (0o400, 0o400)] {
+        fs::set_permissions(&path, Permissions::from_mode(before)).unwrap();
+        make_private(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, after);
+    }
 }
