@@ -3,11 +3,14 @@
 //! Invariant: tokio and reqwest are named here only; everybody else makes a blocking call.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod browser;
+pub mod http;
 pub mod listener;
 pub mod page;
 pub mod qr;
 
 pub use browser::open_browser;
+pub use http::{Client, Http, NetError, Policy};
 pub use listener::{Cancel, Host, Listener, Reply, Verdict};
 pub use page::Page;

@@ -42,6 +42,7 @@ const EXPOSE: &[(&str, &str)] = &[
         "src/cli/quickstart.rs",
         "the digest that the child's is compared with",
     ),
+    ("src/net/http/mod.rs", "bodies and headers of requests"),
     ("src/runtime/export.rs", "an export is parsed"),
     (
         "src/helper/exec_provider/mod.rs",

@@ -1,0 +1,115 @@
+//! From a name to the addresses that may be connected to.
+//!
+//! Invariant: what is checked is what is connected to: there is one look-up, and its checked result
+//! goes to the connector.
+
+use super::{Denied, Fault, NetError, Peer};
+use crate::net::address::Class;
+use crate::oauth::endpoint::Endpoint;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+/// A name without an address.
+#[derive(Debug, thiserror::Error)]
+#[error("the name has no address")]
+pub(super) struct NoAddress;
+
+/// Looks names up for one request.
+pub(super) struct Resolver {
+    host: String,
+    peer: Peer,
+    guard: Option<Class>,
+}
+
+impl Resolver {
+    /// For a request to this URL.
+    pub fn new(url: &Endpoint, guard: Option<Class>) -> Arc<Self> {
+        Arc::new(Self {
+            host: url.host().to_owned(),
+            peer: Peer::of(url),
+            guard,
+        })
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let name = name.as_str().to_owned();
+        // Another name is that of a proxy, which a person configured.
+        let guard = self.guard.filter(|_| name.eq_ignore_ascii_case(&self.host));
+        let peer = self.peer.clone();
+        Box::pin(async move {
+            let found = look_up(&name).await?;
+            if let Some(guard) = guard {
+                check(found.iter().map(SocketAddr::ip), guard, &peer)?;
+            }
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+/// The addresses of a name; the port is put in later. `localhost` is this machine whatever a name
+/// server says (RFC 6761).
+async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NoAddress> {
+    if name.eq_ignore_ascii_case("localhost") {
+        return Ok(vec![
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+        ]);
+    }
+    let found = tokio::net::lookup_host((name, 0)).await;
+    let found: Vec<_> = found.map_err(|_| NoAddress)?.collect();
+    if found.is_empty() {
+        return Err(NoAddress);
+    }
+    Ok(found)
+}
+
+/// All addresses must be allowed: one that is not says that somebody plays with names.
+fn check(addresses: impl Iterator<Item = IpAddr>, guard: Class, peer: &Peer) -> Result<(), Denied> {
+    for address in addresses {
+        let class = Class::of(address);
+        if class != Class::Public && class != guard {
+            return Err(Denied {
+                peer: peer.clone(),
+                class,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The address in a URL that has one instead of a name.
+fn literal(url: &Endpoint) -> Option<IpAddr> {
+    let host = url.host();
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
+}
+
+/// Checks an address in the URL itself, which is connected to without a look-up.
+pub(super) fn check_literal(url: &Endpoint, guard: Option<Class>) -> Result<(), NetError> {
+    let (Some(guard), Some(address)) = (guard, literal(url)) else {
+        return Ok(());
+    };
+    check(std::iter::once(address), guard, &Peer::of(url)).map_err(NetError::Denied)
+}
+
+/// The class of the URL that a person configured, for [`super::Policy::guard`]. Of a name with
+/// addresses of several classes, the first that is not public counts. Blocks for the look-up.
+pub fn class_of(url: &Endpoint) -> Result<Class, NetError> {
+    if let Some(address) = literal(url) {
+        return Ok(Class::of(address));
+    }
+    if url.is_loopback() {
+        return Ok(Class::Loopback);
+    }
+    let found = (url.host(), url.port()).to_socket_addrs();
+    let found = found.map_err(|_| NetError::NotSent(Peer::of(url), Fault::Name))?;
+    let mut classes = found.map(|address| Class::of(address.ip()));
+    let inner = classes.find(|class| *class != Class::Public);
+    Ok(inner.unwrap_or(Class::Public))
+}
