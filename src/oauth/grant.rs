@@ -5,9 +5,10 @@
 
 use super::answer::{Members, is_printable};
 use super::client::{ClientOf, Dialect, TokenFormat};
+use super::pkce::Verifier;
 use super::refusal::{Refusal, has_error};
 use super::request::{HttpAnswer, HttpRequest, Parameter};
-use super::tokens::{AccessToken, IdToken, RefreshToken, is_token};
+use super::tokens::{AccessToken, AuthorizationCode, IdToken, RefreshToken, is_token};
 use crate::secret::SecretValue;
 use std::time::Duration;
 
@@ -48,6 +49,25 @@ pub fn refresh_request(client: &ClientOf, token: &RefreshToken) -> HttpRequest {
         ("grant_type", Parameter::Text("refresh_token")),
         ("refresh_token", Parameter::Secret(token.secret())),
     ])
+}
+
+/// The redemption of a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5). The verifier is given
+/// away: there is no second redemption. Only AgentOS's legacy device flow may have none.
+pub fn code_request(
+    client: &ClientOf,
+    code: &AuthorizationCode,
+    redirect_uri: &str,
+    verifier: Option<Verifier>,
+) -> HttpRequest {
+    let mut parameters = vec![
+        ("grant_type", Parameter::Text("authorization_code")),
+        ("code", Parameter::Secret(code.secret())),
+        ("redirect_uri", Parameter::Text(redirect_uri)),
+    ];
+    if let Some(verifier) = &verifier {
+        parameters.push(("code_verifier", Parameter::Secret(verifier.secret())));
+    }
+    client.token_request(&parameters)
 }
 
 /// Reads what a token endpoint answered.

@@ -11,6 +11,12 @@
 //! | [`Account`], [`AccountInfo`]: what the vault keeps | [`record`] |
 //! | when a token is fresh, when it is due, how long to wait after a failure | [`freshness`] |
 //! | [`Claims`]: what a JWT says of itself, unverified | [`claims`] |
+//! | [`Provider`]: who grants, as data; those built in | [`provider`], [`builtin`] |
+//! | [`Server`]: its endpoints; how an issuer tells them | [`server`], [`discovery`] |
+//! | [`CodeFlow`]: signing in with a browser; what comes back | [`authorize`], [`callback`] |
+//! | [`Device`]: signing in on another device | [`device`] |
+//! | [`AwaitedGrant`]: what is checked before a grant is an account | [`sign_in`] |
+//! | [`Verifier`], [`State`], [`Nonce`]: the random values of one sign-in | [`pkce`] |
 //!
 //! Invariants: requests and answers with secrets lie in locked memory and no type shows them; an
 //! error names what was wrong and never repeats what a server sent. `now` and randomness are
@@ -18,21 +24,42 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod authorize;
+pub mod builtin;
+pub mod callback;
 pub mod claims;
 pub mod client;
+pub mod device;
+pub mod discovery;
 pub mod endpoint;
+#[cfg(test)]
+mod fixture;
 pub mod freshness;
 pub mod grant;
+pub mod pkce;
+pub mod provider;
 pub mod record;
 pub mod refusal;
 pub mod request;
+pub mod server;
+pub mod sign_in;
 pub mod tokens;
 
+pub use authorize::{Accepted, Answer, CodeFlow};
+pub use callback::{CallbackError, SaidNo};
 pub use claims::Claims;
 pub use client::{ClientAuth, ClientOf, Dialect, TokenFormat};
+pub use device::{Device, Polled, Prompt, Step};
+pub use discovery::{Discovery, DiscoveryError, DiscoveryStep, Issuer, Metadata};
 pub use endpoint::{Endpoint, EndpointError};
-pub use grant::{Grant, Revoked, read_grant, read_revocation, refresh_request, revoke_request};
+pub use grant::{
+    Grant, Revoked, code_request, read_grant, read_revocation, refresh_request, revoke_request,
+};
+pub use pkce::{Nonce, State, Verifier};
+pub use provider::{FlowKind, Provider, Redirect, RedirectHost};
 pub use record::{Account, AccountInfo, Identity, RecordError, SignIn, SignInReason};
 pub use refusal::{PermanentReason, Refusal};
 pub use request::{HttpAnswer, HttpRequest, Method};
-pub use tokens::{AccessToken, AuthorizationCode, ClientSecret, IdToken, RefreshToken};
+pub use server::{Endpoints, Server, ServerError};
+pub use sign_in::{AwaitedGrant, FlowError, SignInWith};
+pub use tokens::{AccessToken, AuthorizationCode, ClientSecret, DeviceCode, IdToken, RefreshToken};

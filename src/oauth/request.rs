@@ -78,6 +78,18 @@ impl<'a> Parameter<'a> {
 }
 
 impl HttpRequest {
+    /// `GET` of a JSON document.
+    pub(super) fn get(url: Endpoint) -> Self {
+        Self {
+            method: Method::Get,
+            url,
+            content_type: None,
+            authorization: None,
+            body: None,
+            accept_json: true,
+        }
+    }
+
     /// `POST` of `application/x-www-form-urlencoded` parameters.
     pub(super) fn form(url: Endpoint, parameters: &[(&str, Parameter<'_>)]) -> Self {
         let body = build(|sink| {

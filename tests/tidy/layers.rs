@@ -54,7 +54,9 @@ const EXPOSE: &[(&str, &str)] = &[
     ),
     ("src/launch/inject.rs", "values into a template"),
     ("src/launch/mask.rs", "values are looked for in output"),
+    ("src/oauth/callback.rs", "what came back from the browser"),
     ("src/oauth/claims.rs", "the payload of a JWT"),
+    ("src/oauth/pkce.rs", "the digest of a verifier"),
     (
         "src/oauth/record.rs",
         "the document of an account is parsed",
