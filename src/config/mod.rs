@@ -6,18 +6,20 @@
 //! | [`Config::read`]: every section that we use, all errors at once | here |
 //! | [`ProviderConfig`]: the sources, with their limits | [`provider`] |
 //! | [`VaultSection`], [`DaemonSection`]: our own sections | [`section`] |
+//! | [`Config::oauth_provider`]: `oauth.providers` over what is built in | `oauth` |
 //! | [`Config::secret_inputs`]: every place where a secret belongs | [`inputs`], [`target`] |
 //! | [`Config::default_text`]: what `init` writes | [`starter`] |
 //!
 //! Invariants: every error names file, line and path, and no value; unknown keys are errors in the
-//! sections that are ours (`vault`, `daemon`, `secrets.providers.*`, `secrets.defaults`,
-//! `secrets.resolution`) and are left alone elsewhere; nothing typed here holds plaintext except an
-//! exec provider's literal `env`, which `Debug` does not show. Precedence, activation and files are
-//! not here.
+//! sections that are ours (`vault`, `daemon`, `oauth.providers.*`, `secrets.providers.*`,
+//! `secrets.defaults`, `secrets.resolution`) and are left alone elsewhere; nothing typed here holds
+//! plaintext except an exec provider's literal `env`, which `Debug` does not show. Precedence,
+//! activation and files are not here.
 #![forbid(unsafe_code)]
 
 mod cooldowns;
 pub mod inputs;
+mod oauth;
 pub mod provider;
 pub mod section;
 pub mod starter;
@@ -36,11 +38,13 @@ pub use wire::MAX_ERRORS;
 
 use crate::error::{Code, Coded};
 use crate::name::{Alias, ProfileId};
+use crate::oauth::provider::is_provider_id;
+use crate::oauth::{Provider, builtin};
 use crate::profile::Cooldowns;
 use crate::profile::routing::{Configured, Mode, Routing, normal_provider};
 use crate::reference::plan::{BATCH_BYTES, BATCH_REFS, BatchLimits};
 use crate::reference::{Defaults, Source};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,7 +56,7 @@ pub enum Trust {
     /// The user's own.
     Own,
     /// From a project folder: may name refs, but defines no exec provider, opens no allow-list, and
-    /// says nothing about the vault and the daemon.
+    /// says nothing about the vault, the daemon and where people sign in.
     Project,
 }
 
@@ -93,8 +97,8 @@ pub struct Config {
     pub vault: VaultSection,
     /// `daemon`.
     pub daemon: DaemonSection,
-    /// `oauth.providers`, as it stands: for OAuth's own reader.
-    pub oauth_providers: Map<String, Value>,
+    /// `oauth.providers`. Ask [`Config::oauth_provider`], which knows those that are built in.
+    pub oauth_providers: BTreeMap<String, Provider>,
     unsupported: BTreeMap<Alias, &'static str>,
     env_names: BTreeMap<String, Vec<String>>,
     inputs: Vec<Input>,
@@ -118,6 +122,7 @@ impl Config {
             config.read_secrets(&root, trust);
             config.read_auth(&root);
             config.read_env_names(&root);
+            config.read_oauth(&root, trust);
             if let Some(fields) = root.object("vault") {
                 config.vault = section::vault(&fields, trust);
             }
@@ -202,6 +207,21 @@ impl Config {
         self.env_names
             .get(&normal_provider(provider))
             .map(Vec::as_slice)
+    }
+
+    /// The OAuth provider of this id: as configured, else as built in.
+    pub fn oauth_provider(&self, id: &str) -> Option<Provider> {
+        let id = normal_provider(id);
+        let configured = self.oauth_providers.get(&id).cloned();
+        configured.or_else(|| builtin::get(&id))
+    }
+
+    /// Every OAuth provider, configured or built in, by id.
+    pub fn all_oauth_providers(&self) -> Vec<Provider> {
+        let built_in = builtin::all().into_iter().map(|p| (p.id.clone(), p));
+        let mut all: BTreeMap<String, Provider> = built_in.collect();
+        all.extend(self.oauth_providers.clone());
+        all.into_values().collect()
     }
 
     fn read_secrets(&mut self, root: &Fields<'_>, trust: Trust) {
@@ -294,30 +314,57 @@ impl Config {
         }
     }
 
+    /// `models.providers.<id>.env`, where the family may have something else than a list.
     fn read_env_names(&mut self, root: &Fields<'_>) {
-        let rule = "the name of a variable";
-        for section in ["models", "oauth"] {
-            let Some(providers) = root.object(section).and_then(|f| f.object("providers")) else {
-                continue;
-            };
-            for (name, value) in providers.entries() {
-                if section == "oauth" {
-                    self.oauth_providers.insert(name.clone(), value.clone());
-                }
-                if !value.is_object() {
-                    continue;
-                }
+        let Some(providers) = root.object("models").and_then(|f| f.object("providers")) else {
+            return;
+        };
+        for (name, value) in providers.entries().filter(|(_, value)| value.is_object()) {
+            if value.get("env").is_some_and(Value::is_array) {
                 let fields = providers.object(name);
-                let names = fields
-                    .filter(|fields| fields.value("env").is_some_and(Value::is_array))
-                    .and_then(|f| f.texts("env", MAX_ENV_NAMES, rule, is_variable));
-                if let Some(names) = names {
-                    self.env_names.insert(normal_provider(name), names);
-                }
+                self.set_env_names(name, fields.and_then(|fields| env_names(&fields)));
             }
         }
     }
+
+    fn read_oauth(&mut self, root: &Fields<'_>, trust: Trust) {
+        let Some(providers) = root.object("oauth").and_then(|f| f.object("providers")) else {
+            return;
+        };
+        if providers.entries().count() > MAX_OAUTH_PROVIDERS {
+            let problem = format!("has more than {MAX_OAUTH_PROVIDERS} providers");
+            providers.errors().add(providers.path(), problem);
+        }
+        for (name, _) in providers.entries().take(MAX_OAUTH_PROVIDERS) {
+            let Some(fields) = providers.object(name) else {
+                continue;
+            };
+            let id = normal_provider(name);
+            if !is_provider_id(&id) {
+                providers.fail(name, "is not a provider id, [a-z0-9][a-z0-9._-]{0,63}");
+                continue;
+            }
+            self.set_env_names(name, env_names(&fields));
+            let provider = oauth::provider(&fields, &id, trust, &self.defaults);
+            if self.oauth_providers.insert(id, provider).is_some() {
+                providers.fail(name, "is there twice, in another case");
+            }
+        }
+    }
+
+    fn set_env_names(&mut self, provider: &str, names: Option<Vec<String>>) {
+        if let Some(names) = names {
+            self.env_names.insert(normal_provider(provider), names);
+        }
+    }
 }
+
+fn env_names(fields: &Fields<'_>) -> Option<Vec<String>> {
+    fields.texts("env", MAX_ENV_NAMES, "the name of a variable", is_variable)
+}
+
+/// The most entries of `oauth.providers`.
+pub const MAX_OAUTH_PROVIDERS: usize = 256;
 
 /// The most profiles that one provider's order may hold.
 pub const MAX_ORDER: usize = 1024;

@@ -5,7 +5,7 @@ use super::provider::{
 use super::*;
 use crate::error::Failure;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -302,7 +302,8 @@ fn our_own_sections() {
         (hook.command.to_str(), hook.args.len()),
         (Some("/bin/hook"), 1)
     );
-    assert_eq!(config.oauth_providers["acme"]["clientId"], "c");
+    let acme = config.oauth_provider("Acme").unwrap();
+    assert_eq!(acme.client_id.as_deref(), Some("c"));
     assert_eq!(
         config.env_names("Acme"),
         Some(["ACME_TOKEN".to_owned()].as_slice())

@@ -1,10 +1,10 @@
-//! Signing in with a browser: authorization code with PKCE (RFC 6749, RFC 7636, RFC 8252, RFC 9207).
+//! Signing in with a browser: authorization code with PKCE (RFC 6749, 7636, 8252, 9207).
 //!
 //! The steps can't be skipped or repeated: a [`CodeFlow`] is needed to read a callback, reading one
 //! is the only way to an [`Accepted`] code, and redeeming it consumes flow and code.
 //!
 //! ```text
-//! CodeFlow::start -> url() -> read_query | read_paste -> Accepted -> redeem -> AwaitedGrant::finish
+//! CodeFlow::start -> url -> read_query or read_paste -> Accepted -> redeem -> AwaitedGrant::finish
 //! ```
 
 use super::callback::{Callback, CallbackError, SaidNo};

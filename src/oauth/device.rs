@@ -222,7 +222,7 @@ pub enum Polled<'a> {
 #[derive(Debug)]
 pub enum Step {
     /// Wait as long as [`Device::wait`] says, and poll again.
-    Wait(Device),
+    Wait(Box<Device>),
     /// Send this request, once; its answer goes to [`AwaitedGrant::finish`].
     Exchange(HttpRequest, AwaitedGrant),
     /// Signed in.
@@ -289,7 +289,7 @@ impl Device {
         if elapsed.saturating_add(self.wait()) > self.prompt.lifetime {
             return Err(Refusal::Expired.into());
         }
-        Ok(Step::Wait(self))
+        Ok(Step::Wait(Box::new(self)))
     }
 
     /// Sets the next wait, or gives up.

@@ -168,9 +168,9 @@ pub struct Discovery {
 #[derive(Debug)]
 pub enum DiscoveryStep {
     /// There it is.
-    Done(Metadata),
+    Done(Box<Metadata>),
     /// Nothing there: ask the next address.
-    Next(Discovery),
+    Next(Box<Discovery>),
 }
 
 impl Discovery {
@@ -193,14 +193,17 @@ impl Discovery {
     /// No address is left, the server can't answer now, or the document can't be used.
     pub fn step(mut self, answer: &HttpAnswer) -> Result<DiscoveryStep, DiscoveryError> {
         match answer.status {
-            200 => read_metadata(answer, &self.issuer).map(DiscoveryStep::Done),
+            200 => {
+                let metadata = read_metadata(answer, &self.issuer)?;
+                Ok(DiscoveryStep::Done(Box::new(metadata)))
+            }
             status @ (408 | 429 | 500..=599) => Err(DiscoveryError::Unavailable(status)),
             status => {
                 self.last = self
                     .left
                     .pop_front()
                     .ok_or(DiscoveryError::Absent(status))?;
-                Ok(DiscoveryStep::Next(self))
+                Ok(DiscoveryStep::Next(Box::new(self)))
             }
         }
     }

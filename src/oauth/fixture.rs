@@ -65,7 +65,7 @@ pub(super) fn openai(dialect: Dialect) -> Provider {
 /// The server of a provider that needs no discovery.
 pub(super) fn server(provider: &Provider, flow: FlowKind) -> Server {
     match provider.endpoints(flow).unwrap() {
-        Endpoints::Known(server) => server,
+        Endpoints::Known(server) => *server,
         Endpoints::Discover(_) => panic!("its endpoints are not known"),
     }
 }

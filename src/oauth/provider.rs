@@ -196,6 +196,9 @@ pub enum SecretIn {
 }
 
 impl SecretIn {
+    /// Both ways.
+    pub const ALL: [SecretIn; 2] = [SecretIn::Basic, SecretIn::Post];
+
     /// As written in a config.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -424,7 +427,6 @@ pub fn is_scope(text: &str) -> bool {
 /// Parameters that the flows set themselves: an extra one of that name could undo a check.
 pub const RESERVED: &[&str] = &[
     "assertion",
-    "audience",
     "client_assertion",
     "client_assertion_type",
     "client_id",
@@ -442,7 +444,6 @@ pub const RESERVED: &[&str] = &[
     "refresh_token",
     "request",
     "request_uri",
-    "resource",
     "response_mode",
     "response_type",
     "scope",

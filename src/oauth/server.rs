@@ -29,9 +29,9 @@ pub struct Server {
 #[derive(Debug)]
 pub enum Endpoints {
     /// They are known.
-    Known(Server),
+    Known(Box<Server>),
     /// The issuer has to be asked first.
-    Discover(Discovery),
+    Discover(Box<Discovery>),
 }
 
 /// Why a server can't be used for a flow.
@@ -92,7 +92,7 @@ impl Provider {
             _ => &authorization,
         };
         match (token, &self.issuer) {
-            (Some(token), _) if start.is_some() => Ok(Endpoints::Known(Server {
+            (Some(token), _) if start.is_some() => Ok(Endpoints::Known(Box::new(Server {
                 issuer: self.issuer.clone(),
                 authorization,
                 token,
@@ -100,8 +100,11 @@ impl Provider {
                 revocation,
                 names_itself: false,
                 secret_in: None,
-            })),
-            (_, Some(issuer)) => Ok(Endpoints::Discover(Discovery::new(issuer.clone()))),
+            }))),
+            (_, Some(issuer)) => {
+                let discovery = Discovery::new(issuer.clone());
+                Ok(Endpoints::Discover(Box::new(discovery)))
+            }
             (None, None) => Err(ServerError::Endpoint("token_endpoint")),
             (Some(_), None) => Err(ServerError::Endpoint(start_name(flow))),
         }

@@ -31,7 +31,7 @@ fn step(device: Device, status: u16, body: &str) -> Result<Step, FlowError> {
 
 fn waits(step: Result<Step, FlowError>) -> Device {
     match step {
-        Ok(Step::Wait(device)) => device,
+        Ok(Step::Wait(device)) => *device,
         other => panic!("does not wait: {other:?}"),
     }
 }
@@ -314,7 +314,7 @@ proptest! {
             });
             let polled = said.as_ref().map_or(Polled::Nothing, Polled::Answer);
             match device.step(polled, elapsed, NOW) {
-                Ok(Step::Wait(next)) => device = next,
+                Ok(Step::Wait(next)) => device = *next,
                 Ok(_) => return Err(TestCaseError::fail("granted")),
                 Err(error) => {
                     prop_assert_eq!(error, FlowError::Refused(Refusal::Expired));
