@@ -4,9 +4,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use reseal::document::extract as json;
 use reseal::secret::MAX_VALUE;
 use reseal::source::exec::response;
-use reseal::source::json;
 use serde_json::Value;
 
 const IDS: [&str; 2] = ["a", "b/c"];

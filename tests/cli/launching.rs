@@ -221,7 +221,8 @@ fn expired_tokens_are_not_given_out() {
     let text = format!(
         r#"{{"version":1,"profiles":{{
             "p:old":{{"type":"token","provider":"p","tokenRef":{reference},"expires":1000}},
-            "p:ok":{{"type":"token","provider":"p","tokenRef":{reference},"expires":4102444800000}}}}}}"#
+            "p:ok":{{"type":"token","provider":"p","tokenRef":{reference},
+                "expires":4102444800000}}}}}}"#
     );
     fs::write(world.profiles(), text).unwrap();
     world.with_passphrase(&["token", "p:old"]).code(3);
