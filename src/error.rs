@@ -163,8 +163,6 @@ codes! {
     ProfileAbsent = "profile.absent", Absent, "There is no such auth profile.";
     ProfileIneligible = "profile.ineligible", Absent,
         "No auth profile of the provider can be used now.";
-    ProfileNotUsable = "profile.not_usable_yet", Unavailable,
-        "The auth profile is of a type that this version can't use yet.";
     AgentAbsent = "agent.absent", Absent, "There is no such agent.";
     AgentExists = "agent.exists", Stale, "An agent of that id already exists.";
 

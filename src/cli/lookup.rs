@@ -13,7 +13,7 @@ use crate::error::{Code, Failure};
 use crate::launch::Lookup;
 use crate::reference::{SecretRef, Source};
 use crate::runtime::resolve::{Resolver, VaultValues};
-use crate::runtime::service::{MAX_RESOLVE_REFS, Outcome, Reply, Request, Service};
+use crate::runtime::service::{Answer, MAX_RESOLVE_REFS, Outcome, Reply, Request, Service};
 use crate::secret::SecretValue;
 use crate::source;
 use std::path::PathBuf;
@@ -89,25 +89,27 @@ impl<'a> Routed<'a> {
             .collect())
     }
 
-    fn resolve_far(
-        &mut self,
-        refs: &[SecretRef],
-    ) -> Result<Vec<Result<SecretValue, Failure>>, Failure> {
+    /// Asks the holder of the vault, which is opened if nobody has it open.
+    pub fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
         if self.service.is_none() {
             let service = session::service(self.context, self.unlock);
             self.service = Some(service.map_err(CliError::into_reason)?);
         }
-        let Some(service) = self.service.as_mut() else {
-            return Err(Failure::new(Code::Bug, "the service is gone"));
-        };
+        match self.service.as_mut() {
+            Some(service) => service.call(request, Vec::new()),
+            None => Err(Failure::new(Code::Bug, "the service is gone")),
+        }
+    }
+
+    fn resolve_far(
+        &mut self,
+        refs: &[SecretRef],
+    ) -> Result<Vec<Result<SecretValue, Failure>>, Failure> {
         let mut results = Vec::with_capacity(refs.len());
         for refs in refs.chunks(MAX_RESOLVE_REFS) {
-            let answer = service.call(
-                Request::Resolve {
-                    refs: refs.to_vec(),
-                },
-                Vec::new(),
-            )?;
+            let answer = self.ask(Request::Resolve {
+                refs: refs.to_vec(),
+            })?;
             let Reply::Resolved(outcomes) = answer.reply else {
                 return Err(Failure::new(Code::Bug, "the answer is of the wrong kind"));
             };

@@ -198,6 +198,7 @@ pub fn unexpected(doing: &str, reply: &Reply) -> CliError {
     let name = match reply {
         Reply::Status(_) => "status",
         Reply::Value(_) => "value",
+        Reply::Token(_) => "token",
         Reply::Records(_) => "records",
         Reply::Versions(_) => "versions",
         Reply::Committed(_) => "committed",

@@ -7,12 +7,14 @@ use super::profiles::{Profiles, ref_of};
 use super::session::UnlockArgs;
 use crate::error::{Code, Failure, Kind};
 use crate::launch::Lookup;
+use crate::name::RecordName;
 use crate::profile::eligibility::check_key;
 use crate::profile::order::split_pin;
 use crate::profile::{Expiry, Profile, ProfileType};
+use crate::runtime::service::{Reply, Request};
 use crate::secret::SecretValue;
 use crate::secret::json::{self, Part};
-use crate::time::parse_duration;
+use crate::time::{UnixMs, parse_duration};
 use clap::{ArgGroup, Args};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -34,7 +36,7 @@ pub struct TokenArgs {
     #[arg(long, value_name = "MODEL", group = "which")]
     model: Option<String>,
 
-    /// Refuse a token that is valid for less than this
+    /// How long the token must be valid: one of an account is refreshed, a static one refused
     #[arg(long, value_name = "DURATION", value_parser = parse_ttl, default_value = "0s")]
     min_ttl: Duration,
 
@@ -65,15 +67,17 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
     let mut attempts = Vec::new();
     for profile in candidates {
         match resolve(profile, &profiles, &args, &mut lookup) {
-            Ok(value) => {
-                print(context, profile, &value)?;
+            Ok(found) => {
+                print(context, profile, &found)?;
                 if by_order {
                     profiles.note_use(context, &[profile]);
                 }
                 return Ok(0);
             }
-            // Absent: the next one may do. Broken: the person must know.
-            Err(failure) if failure.kind() == Kind::Absent => attempts.push(failure),
+            // Absent or signed out: the next one may do. Broken: the person must know.
+            Err(failure) if matches!(failure.kind(), Kind::Absent | Kind::SignIn) => {
+                attempts.push(failure);
+            }
             Err(failure) => return Err(CliError::new(DOING, failure)),
         }
     }
@@ -84,11 +88,23 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
         .iter()
         .map(|failure| failure.message.as_str())
         .collect();
-    Err(CliError::because(
-        DOING,
-        Code::ProfileIneligible,
-        tried.join("; "),
-    ))
+    let signed_out = attempts
+        .iter()
+        .all(|failure| failure.kind() == Kind::SignIn);
+    let code = if signed_out {
+        Code::OAuthSignIn
+    } else {
+        Code::ProfileIneligible
+    };
+    Err(CliError::because(DOING, code, tried.join("; ")))
+}
+
+/// A credential, and when it ends if that is known.
+struct Found {
+    value: SecretValue,
+    expires_at: Option<UnixMs>,
+    /// What stands before it in an `Authorization` header, as the server said.
+    token_type: Option<String>,
 }
 
 /// The profiles to try, and whether the order of a provider chose them.
@@ -115,8 +131,19 @@ fn resolve(
     profiles: &Profiles,
     args: &TokenArgs,
     lookup: &mut Routed<'_>,
-) -> Result<SecretValue, Failure> {
-    if let Expiry::At(at) = profile.kind.expires()
+) -> Result<Found, Failure> {
+    let reference = ref_of(profile)?;
+    if profile.kind.profile_type() == ProfileType::OAuth
+        && let Some(name) = profiles.config.own_record(reference)
+        && let Some(found) = account_token(&name, args, lookup)?
+    {
+        return Ok(found);
+    }
+    let expires_at = match profile.kind.expires() {
+        Expiry::At(at) => Some(at),
+        Expiry::Never | Expiry::Invalid => None,
+    };
+    if let Some(at) = expires_at
         && profiles.now.until(at) < args.min_ttl
     {
         let why = format!(
@@ -126,26 +153,61 @@ fn resolve(
         );
         return Err(Failure::new(Code::ProfileIneligible, why));
     }
-    let reference = ref_of(profile)?;
     let value = lookup.resolve(std::slice::from_ref(reference))?.pop();
     let value = value.unwrap_or_else(|| Err(Failure::new(Code::Bug, "no answer")))?;
     check_key(value.expose()).map_err(|reason| {
         let why = format!("{}: {} ({})", profile.id, reason.text(), reason.as_str());
         Failure::new(Code::ProfileIneligible, why)
     })?;
-    Ok(value)
+    Ok(Found {
+        value,
+        expires_at,
+        token_type: None,
+    })
 }
 
-fn print(context: &Context, profile: &Profile, value: &SecretValue) -> Result<(), CliError> {
+/// An access token of an account in the vault; `None` if the record holds no account.
+fn account_token(
+    name: &RecordName,
+    args: &TokenArgs,
+    lookup: &mut Routed<'_>,
+) -> Result<Option<Found>, Failure> {
+    let request = Request::Token {
+        name: name.clone(),
+        min_ttl_ms: u64::try_from(args.min_ttl.as_millis()).unwrap_or(u64::MAX),
+        force: false,
+    };
+    let answer = match lookup.ask(request) {
+        Err(failure) if failure.code == Code::RefInvalid => return Ok(None),
+        other => other?,
+    };
+    let mut values = answer.secrets.into_iter();
+    match (answer.reply, values.next()) {
+        (Reply::Token(info), Some(value)) => Ok(Some(Found {
+            value,
+            expires_at: info.expires_at,
+            token_type: Some(info.token_type),
+        })),
+        _ => Err(Failure::new(Code::Bug, "the answer is of the wrong kind")),
+    }
+}
+
+fn print(context: &Context, profile: &Profile, found: &Found) -> Result<(), CliError> {
+    let value = &found.value;
     if !context.out.json {
         return context.out.secret(value, true);
     }
-    let expires = match profile.kind.expires() {
-        Expiry::At(at) => at.0.to_string(),
-        Expiry::Never | Expiry::Invalid => "null".to_owned(),
+    let expires = match found.expires_at {
+        Some(at) => at.0.to_string(),
+        None => "null".to_owned(),
     };
     let (name, prefix) = header(profile);
-    let header = [(name, Part::Secret(prefix, value))];
+    // Servers answer `bearer` and `Bearer`; the header's scheme is one of them in any case.
+    let prefix = match found.token_type.as_deref() {
+        Some(other) if !other.eq_ignore_ascii_case("bearer") => format!("{other} "),
+        _ => prefix.to_owned(),
+    };
+    let header = [(name, Part::Secret(&prefix, value))];
     let document = json::object(&[
         ("profileId", Part::Text(profile.id.as_str())),
         ("type", Part::Text(profile.kind.profile_type().as_str())),

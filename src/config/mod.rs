@@ -37,13 +37,13 @@ pub use section::{DaemonSection, Hook, VaultSection};
 pub use wire::MAX_ERRORS;
 
 use crate::error::{Code, Coded};
-use crate::name::{Alias, ProfileId};
+use crate::name::{Alias, ProfileId, RecordName};
 use crate::oauth::provider::is_provider_id;
 use crate::oauth::{Provider, builtin};
 use crate::profile::Cooldowns;
 use crate::profile::routing::{Configured, Mode, Routing, normal_provider};
 use crate::reference::plan::{BATCH_BYTES, BATCH_REFS, BatchLimits};
-use crate::reference::{Defaults, Source};
+use crate::reference::{Defaults, SecretRef, Source};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -151,6 +151,18 @@ impl Config {
     /// The text of the config that `init` writes: commented, and valid as it stands.
     pub fn default_text() -> &'static str {
         starter::TEXT
+    }
+
+    /// The record of the state folder's own vault that a ref names, if it names one.
+    pub fn own_record(&self, reference: &SecretRef) -> Option<RecordName> {
+        if reference.source() != Source::Vault {
+            return None;
+        }
+        let provider = self.provider(Source::Vault, reference.provider()).ok()?;
+        match provider.as_ref() {
+            ProviderConfig::Vault(vault) if vault.path.is_none() => reference.record(),
+            _ => None,
+        }
     }
 
     /// The provider that a ref of this source and alias goes to. `env` and `vault` refs with the

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 /// For an answer that the daemon has at hand.
 pub const QUICK_LIMIT: Duration = Duration::from_secs(30);
-/// For an answer that may wait for exec sources, other writers or a whole vault: their own limits
-/// are shorter.
+/// For an answer that may wait for exec sources, an authorization server, other processes or a
+/// whole vault: their own limits are shorter.
 pub const SLOW_LIMIT: Duration = Duration::from_secs(600);
 
 /// A connection to a running daemon.
@@ -126,10 +126,11 @@ fn limit_of(ask: &Ask) -> Duration {
     match ask {
         Ask::Unlock(_) => SLOW_LIMIT,
         Ask::Request(request) => match request {
-            Request::Status | Request::Get { .. } | Request::List | Request::History { .. } => {
-                QUICK_LIMIT
-            }
-            Request::Put { .. }
+            Request::Status | Request::List | Request::History { .. } => QUICK_LIMIT,
+            Request::Get { .. }
+            | Request::Token { .. }
+            | Request::CheckWritable
+            | Request::Put { .. }
             | Request::Remove { .. }
             | Request::Rename { .. }
             | Request::Restore { .. }

@@ -6,9 +6,7 @@
 use super::{Stopped, Unlock};
 use rustix::event::EventfdFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec,
-};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,11 +37,7 @@ impl Boottime {
 
 impl Clock for Boottime {
     fn now(&self) -> Duration {
-        let now = rustix::time::clock_gettime(ClockId::Boottime);
-        Duration::new(
-            u64::try_from(now.tv_sec).unwrap_or(0),
-            u32::try_from(now.tv_nsec).unwrap_or(0),
-        )
+        crate::sys::clock::boottime()
     }
 
     fn arm(&self, at: Option<Duration>) -> io::Result<()> {

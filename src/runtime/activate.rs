@@ -5,6 +5,7 @@
 
 use super::ground::Place;
 use super::local::{Runtime, held};
+use super::refresh::Want;
 use super::resolve::Outcomes;
 use super::service::{RefOutcome, RefReport, Report, SnapshotState, SnapshotStatus};
 use crate::error::{Code, Failure};
@@ -83,7 +84,7 @@ impl Runtime {
             .iter()
             .filter(|place| place.inactive.is_none() && !place.is_plaintext());
         let refs: Vec<SecretRef> = active.filter_map(|p| p.reference.clone().ok()).collect();
-        let outcomes = self.resolve_with(&ground.config, refs)?;
+        let outcomes = self.resolve_with(&ground.config, refs, Want::ALIVE)?;
         Ok(Report {
             snapshot: self.snapshot_status(),
             refs: reports(places, &outcomes),
@@ -206,7 +207,8 @@ impl Runtime {
         if refs.is_empty() {
             return;
         }
-        if let Ok(fresh) = self.resolve_with(&ground.config, refs) {
+        // Nothing waits for the network here: what has ended is renewed by somebody else.
+        if let Ok(fresh) = self.resolve_with(&ground.config, refs, Want::ANY) {
             let resolution = carried_over(&old, &wanted, fresh);
             let tolerance = *held(&self.tolerance);
             self.publish(generation, &wanted, resolution, tolerance);
@@ -222,7 +224,7 @@ impl Runtime {
         let generation = self.generation()?;
         let wanted = ground.wanted();
         let refs = wanted.iter().map(|want| want.reference.clone());
-        let outcomes = self.resolve_with(&ground.config, refs)?;
+        let outcomes = self.resolve_with(&ground.config, refs, Want::ALIVE)?;
         let refs = reports(ground.places.iter(), &outcomes);
         // A place whose ref has no valid form fails like one whose ref does not resolve.
         let malformed = refs.iter().filter(|report| {
@@ -287,6 +289,16 @@ impl Runtime {
         }
     }
 
+    /// Tells the change hook that an account has to sign in again:
+    /// `{"event":"signInNeeded","refs":["vault:oauth/…"]}`.
+    ///
+    /// # Errors
+    /// Why the hook failed.
+    pub fn tell_sign_in(&self, name: &RecordName) -> Result<(), Failure> {
+        let refs = [SecretRef::to_record(name)];
+        self.tell_hook("signInNeeded", &refs)
+    }
+
     /// Runs the change hook if a value in use changed since it ran last: the hook gets the names
     /// of the refs on its stdin, `{"event":"changed","refs":["vault:openai/default"]}`.
     ///
@@ -294,18 +306,20 @@ impl Runtime {
     /// Why the hook failed. It is not run again for the same change.
     pub fn tell_changes(&self) -> Result<(), Failure> {
         let changed = std::mem::take(&mut *held(&self.changed));
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let changed: Vec<SecretRef> = changed.into_iter().collect();
+        self.tell_hook("changed", &changed)
+    }
+
+    fn tell_hook(&self, event: &str, refs: &[SecretRef]) -> Result<(), Failure> {
         let ground = self.ground()?;
-        let Some(hook) = ground
-            .config
-            .daemon
-            .on_change
-            .as_ref()
-            .filter(|_| !changed.is_empty())
-        else {
+        let Some(hook) = &ground.config.daemon.on_change else {
             return Ok(());
         };
-        let names: Vec<String> = changed.iter().map(SecretRef::to_string).collect();
-        let message = serde_json::json!({"event": "changed", "refs": names}).to_string();
+        let names: Vec<String> = refs.iter().map(SecretRef::to_string).collect();
+        let message = serde_json::json!({"event": event, "refs": names}).to_string();
         self.with_context(&ground.config, |context| {
             let told = source::exec::notify(hook, message.as_bytes(), &context);
             told.map_err(|error| Failure::of(&error))

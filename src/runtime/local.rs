@@ -8,14 +8,17 @@ use super::activate::{Tolerance, machine};
 use super::ground::Ground;
 use super::open_vault::{OpenOptions, OpenVault};
 use super::other_vaults::OtherVaults;
-use super::resolve::{Outcomes, Resolver, VaultValues};
+use super::refresh::{self, Network, Refreshing, Ttl, Want};
+use super::resolve::{Outcomes, Resolver};
 use super::service::{
     Answer, Committed, MAX_RESOLVE_REFS, Outcome, Reply, Request, Service, VaultStatus, VersionInfo,
 };
 use super::status;
-use crate::config::{Config, VaultProvider};
+use super::values::Values;
+use crate::config::Config;
 use crate::error::{Code, Failure};
 use crate::name::RecordName;
+use crate::net::Http;
 use crate::reference::{SecretRef, Source};
 use crate::secret::{MAX_VALUE, SecretValue};
 use crate::snapshot::{Event, Machine};
@@ -26,6 +29,7 @@ use crate::vault::{Change, Expect, Header, Meta, RecordKind, SubKeys};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// The opened vault of a state folder, the snapshot, and what is needed to build a new one.
 /// Answers many callers at once.
@@ -35,7 +39,8 @@ pub struct Runtime {
     debug_exec: bool,
     /// `None` once it is locked.
     vault: Mutex<Option<OpenVault>>,
-    others: OtherVaults,
+    pub(super) others: OtherVaults,
+    pub(super) refreshing: Refreshing,
     pub(super) activation: Mutex<Machine>,
     pub(super) tolerance: Mutex<Tolerance>,
     pub(super) events: Mutex<Vec<Event>>,
@@ -52,6 +57,7 @@ impl Runtime {
     pub fn new(state: StateDir, config: PathBuf, vault: OpenVault) -> Self {
         Self {
             others: OtherVaults::new(state.anchors()),
+            refreshing: Refreshing::new(Arc::new(Network::default())),
             state,
             config,
             debug_exec: false,
@@ -72,6 +78,12 @@ impl Runtime {
         self
     }
 
+    /// Asks authorization servers through this, instead of the network.
+    pub fn http(mut self, http: Arc<dyn Http>) -> Self {
+        self.refreshing.set_http(http);
+        self
+    }
+
     /// Answers a request.
     ///
     /// # Errors
@@ -80,6 +92,22 @@ impl Runtime {
         match request {
             Request::Status => self.status().map(Reply::Status).map(Answer::plain),
             Request::Get { name, version } => self.get(&name, version),
+            Request::Token {
+                name,
+                min_ttl_ms,
+                force,
+            } => {
+                let ttl = Ttl::Fresh(Duration::from_millis(min_ttl_ms));
+                let token = self.token(&name, &Want { ttl, force })?;
+                Ok(Answer {
+                    reply: Reply::Token(token.info),
+                    secrets: vec![token.access.secret().clone()],
+                })
+            }
+            Request::CheckWritable => self.with_vault(|vault| {
+                vault.check_writable()?;
+                Ok(Answer::plain(Reply::Done))
+            }),
             Request::List => self.with_current_vault(|vault| Ok(Reply::Records(vault.list()))),
             Request::History { name } => self.with_current_vault(|vault| {
                 let versions = vault.history(&name)?;
@@ -128,8 +156,9 @@ impl Runtime {
         }
     }
 
-    /// Waits for a commit that runs, then wipes the keys and the snapshot.
+    /// Waits for refreshes and a commit that run, then wipes the keys and the snapshot.
     pub fn lock(&self) {
+        self.stop_refreshing();
         if let Some(mut vault) = held(&self.vault).take() {
             // What a newer value replaced need not outlive the session. Compaction is a courtesy:
             // if it fails, the vault is as whole as before.
@@ -161,6 +190,7 @@ impl Runtime {
         };
         let opened = OpenVault::open(file, header, keys, &self.state.anchors(), &options)?;
         *held(&self.vault) = Some(opened);
+        self.refreshing.resume();
         Ok(())
     }
 
@@ -198,17 +228,23 @@ impl Runtime {
         &self.config
     }
 
-    /// Resolves refs with these providers; gathers every outcome.
+    /// Resolves refs with these providers; gathers every outcome. Accounts give access tokens as
+    /// they are wanted.
     pub(super) fn resolve_with(
         &self,
         config: &Config,
         refs: impl IntoIterator<Item = SecretRef>,
+        want: Want,
     ) -> Result<Outcomes, Failure> {
+        let values = Values {
+            runtime: self,
+            want,
+        };
         self.with_context(config, |context| {
             let resolver = Resolver {
                 config,
                 context,
-                vault: self,
+                vault: &values,
             };
             resolver.resolve(refs)
         })
@@ -295,11 +331,18 @@ impl Runtime {
     }
 
     fn get(&self, name: &RecordName, version: Option<u64>) -> Result<Answer, Failure> {
-        let (info, value) = self.with_vault(|vault| {
+        let (info, mut value, newest) = self.with_vault(|vault| {
             vault.catch_up()?;
-            vault.get(name, version)
+            let (info, value) = vault.get(name, version)?;
+            let newest = vault.vault().find(name).map(|newest| newest.version);
+            Ok((info, value, newest))
         })?;
-        refuse_raw_oauth(&info.name, info.kind)?;
+        if info.kind == RecordKind::OAuth {
+            if Some(info.version) != newest {
+                return Err(used_up(name));
+            }
+            value = self.token(name, &Want::FRESH)?.access.secret().clone();
+        }
         Ok(Answer {
             reply: Reply::Value(info),
             secrets: vec![value],
@@ -322,6 +365,9 @@ impl Runtime {
             let text = format!("a value has at most {MAX_VALUE} bytes");
             return Err(Failure::new(Code::InputTooLarge, text));
         }
+        if kind == RecordKind::OAuth {
+            return self.put_account(name, meta, expect, value);
+        }
         meta.created_at = Some(clock::now());
         let change = Change::Put {
             name: name.clone(),
@@ -333,12 +379,41 @@ impl Runtime {
         self.commit(vec![change], &[&name], Some(&name))
     }
 
+    /// Stores a sign-in. What was not known of earlier attempts to refresh is of no interest now.
+    fn put_account(
+        &self,
+        name: RecordName,
+        meta: Meta,
+        expect: Expect,
+        value: SecretValue,
+    ) -> Result<Answer, Failure> {
+        let meta = refresh::meta_of_value(&name, &meta, &value)?;
+        let answer = self.with_vault(|vault| {
+            vault.catch_up()?;
+            let mut changes = refresh::settled(vault, &name);
+            changes.push(Change::Put {
+                name: name.clone(),
+                kind: RecordKind::OAuth,
+                meta,
+                value,
+                expect,
+            });
+            vault.commit(changes)?;
+            Ok(committed(vault, Some(&name)))
+        })?;
+        self.publish_records(&[&name]);
+        Ok(answer)
+    }
+
     /// An older version becomes the newest again. What the record holds now stays in its history.
     fn restore(&self, name: RecordName, version: u64) -> Result<Answer, Failure> {
         let (old, value, current) = self.with_vault(|vault| {
             vault.catch_up()?;
             let (old, value) = vault.get(&name, Some(version))?;
             let (current, _) = vault.get(&name, None)?;
+            if [old.kind, current.kind].contains(&RecordKind::OAuth) {
+                return Err(used_up(&name));
+            }
             Ok((old, value, current.version))
         })?;
         let expect = Expect::Version(current);
@@ -411,68 +486,18 @@ impl Runtime {
             matches!(r.source(), Source::Vault | Source::Env) && r.provider().as_str() == "default"
         };
         if refs.iter().all(plain) && held(&self.ground).is_none() {
-            return self.resolve_with(&Config::default(), refs);
+            return self.resolve_with(&Config::default(), refs, Want::FRESH);
         }
         let ground = self.ground()?;
-        self.resolve_with(&ground.config, refs)
+        self.resolve_with(&ground.config, refs, Want::FRESH)
     }
 }
 
-impl VaultValues for Runtime {
-    fn read(
-        &self,
-        provider: &VaultProvider,
-        refs: &[SecretRef],
-    ) -> Vec<Result<SecretValue, Failure>> {
-        if provider.path.is_some() {
-            return self.others.read(provider, refs);
-        }
-        let mut guard = held(&self.vault);
-        let Some(vault) = guard.as_mut() else {
-            let sealed = Failure::new(Code::VaultSealed, "the vault is locked");
-            return vec![Err(sealed); refs.len()];
-        };
-        read_records(vault, refs)
-    }
-}
-
-/// Reads the records that `vault` refs name.
-pub(super) fn read_records(
-    vault: &mut OpenVault,
-    refs: &[SecretRef],
-) -> Vec<Result<SecretValue, Failure>> {
-    if let Err(failure) = vault.catch_up() {
-        return vec![Err(failure); refs.len()];
-    }
-    let mut blob = Vec::new();
-    let read = |reference: &SecretRef| {
-        let name = reference.record().ok_or_else(|| {
-            Failure::new(
-                Code::RefInvalid,
-                format!("{reference} does not name a record"),
-            )
-        })?;
-        let (kind, value) =
-            vault
-                .value(&name, &mut blob)
-                .map_err(|failure| match failure.code {
-                    Code::RecordAbsent => Failure::new(Code::RefAbsent, failure.message),
-                    _ => failure,
-                })?;
-        refuse_raw_oauth(&name, kind)?;
-        Ok(value)
-    };
-    refs.iter().map(read).collect()
-}
-
-/// An OAuth record holds a refresh token, which nothing but an export gives out; what is asked for
-/// is a fresh access token, and this version can't make one.
-fn refuse_raw_oauth(name: &RecordName, kind: RecordKind) -> Result<(), Failure> {
-    if kind == RecordKind::OAuth {
-        let text = format!("{name} is an OAuth record; this version can't use it yet");
-        return Err(Failure::new(Code::ProfileNotUsable, text));
-    }
-    Ok(())
+fn used_up(name: &RecordName) -> Failure {
+    let text = format!(
+        "{name}: earlier versions of an account hold refresh tokens that are used up; sign in anew"
+    );
+    Failure::new(Code::InputInvalid, text)
 }
 
 fn committed(vault: &OpenVault, written: Option<&RecordName>) -> Answer {
@@ -509,7 +534,10 @@ pub struct Local(Runtime);
 impl Local {
     /// As [`Runtime::new`].
     pub fn new(state: StateDir, config: PathBuf, vault: OpenVault) -> Self {
-        Self(Runtime::new(state, config, vault))
+        let mut runtime = Runtime::new(state, config, vault);
+        // A command is ended by a key; the daemon has its own way to end.
+        runtime.refreshing.defer_signals();
+        Self(runtime)
     }
 }
 

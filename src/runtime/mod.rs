@@ -7,6 +7,8 @@
 //! | `open_vault` | the vault file, the opened vault and the anchor, held together |
 //! | `ground` | what is read from config and profiles: every ref, active or not |
 //! | `resolve` | refs to values, grouped and in parallel |
+//! | `refresh` | a fresh access token of an OAuth record; the only sender of refresh tokens |
+//! | `values` | what `vault` refs give |
 //! | `activate` | all active refs to a snapshot, published in one swap |
 //! | `export` | everything in a vault as one document, and back |
 //!
@@ -21,9 +23,11 @@ pub mod ground;
 pub mod local;
 pub mod open_vault;
 mod other_vaults;
+pub mod refresh;
 pub mod resolve;
 pub mod service;
 pub mod status;
+mod values;
 
 pub use local::Runtime;
 

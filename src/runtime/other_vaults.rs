@@ -1,7 +1,8 @@
 //! Vaults of `vault` providers with a path of their own, opened by their identity file.
 
-use super::local::{held, read_records};
+use super::local::held;
 use super::open_vault::{OpenOptions, OpenVault};
+use super::values::{read_records, value_elsewhere};
 use crate::config::VaultProvider;
 use crate::error::{Code, Failure};
 use crate::reference::SecretRef;
@@ -77,7 +78,10 @@ impl OtherVaults {
             open.insert(path.clone(), self.open_by_identity(&path, identity)?);
         }
         match open.get_mut(&path) {
-            Some(vault) => Ok(read_records(vault, refs)),
+            Some(vault) => {
+                let found = read_records(vault, refs).into_iter();
+                Ok(found.map(|found| found.and_then(value_elsewhere)).collect())
+            }
             None => Err(Failure::new(
                 Code::Bug,
                 "a vault that was just opened is gone",

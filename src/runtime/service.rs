@@ -31,6 +31,19 @@ pub enum Request {
         /// An older version instead of the current one.
         version: Option<u64>,
     },
+    /// An access token of an OAuth record, refreshed if less than this is left. Reply:
+    /// [`Reply::Token`] and one attachment.
+    Token {
+        /// The record.
+        name: RecordName,
+        /// Milliseconds that it must be valid, beside the provider's margin.
+        min_ttl_ms: u64,
+        /// A new one whatever is left: an API refused the old one.
+        force: bool,
+    },
+    /// Proves that a change could be stored now: before a person is sent to a browser. Reply:
+    /// [`Reply::Done`].
+    CheckWritable,
     /// All records without values, by name. Reply: [`Reply::Records`].
     List,
     /// The versions of a record that the file still holds. Reply: [`Reply::Versions`].
@@ -106,6 +119,8 @@ pub enum Reply {
     Status(Status),
     /// See [`Request::Get`].
     Value(RecordInfo),
+    /// See [`Request::Token`].
+    Token(TokenInfo),
     /// See [`Request::List`].
     Records(Vec<RecordInfo>),
     /// See [`Request::History`]; newest first.
@@ -155,6 +170,22 @@ pub enum Outcome {
     Ok,
     /// Not resolved, and why.
     Failed(Failure),
+}
+
+/// An access token without the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenInfo {
+    /// The record.
+    pub name: RecordName,
+    /// When it ends, if that is known.
+    pub expires_at: Option<UnixMs>,
+    /// The provider's id of the account, if it is known.
+    pub account_id: Option<String>,
+    /// The account's address, if it is known.
+    pub email: Option<String>,
+    /// What stands before the token in an `Authorization` header, usually `Bearer`.
+    pub token_type: String,
 }
 
 /// One version of a record that the file still holds.

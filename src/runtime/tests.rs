@@ -255,7 +255,7 @@ fn one_ref_over_the_limit_of_a_request_is_refused() {
 }
 
 #[test]
-fn a_token_set_is_never_given_out() {
+fn what_is_no_account_is_not_stored_as_one() {
     let world = World::new();
     let request = Request::Put {
         name: record("oauth/x"),
@@ -264,12 +264,10 @@ fn a_token_set_is_never_given_out() {
         expect: Expect::Any,
     };
     let value = SecretValue::copy_of(br#"{"refresh":"rt-canary"}"#);
-    world.runtime.call(request, vec![value]).unwrap();
-    assert_eq!(world.get("oauth/x"), Err(Code::ProfileNotUsable));
-    assert_eq!(
-        world.resolve(&["vault:oauth/x"]),
-        [Err(Code::ProfileNotUsable)]
-    );
+    let failure = world.runtime.call(request, vec![value]).unwrap_err();
+    assert_eq!(failure.code, Code::InputInvalid);
+    assert!(!failure.message.contains("canary"));
+    assert_eq!(world.get("oauth/x"), Err(Code::RecordAbsent));
 }
 
 #[test]

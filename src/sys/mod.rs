@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod arena;
 pub mod clock;
+pub mod defer;
 pub mod detach;
 pub mod fds;
 pub mod forward;

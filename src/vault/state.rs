@@ -2,7 +2,7 @@
 
 use super::index::{Entry, Index, Record};
 use super::limits::{COMPACT_BYTES, COMPACT_FRAMES};
-use super::record::{Head, Intent, RecordInfo, ValueAt, VersionInfo};
+use super::record::{Head, Intent, RecordInfo, RecordKind, ValueAt, VersionInfo};
 use super::{Header, SubKeys, VaultError, VaultMeta, value};
 use crate::crypto::derive::derive_intent_tag;
 use crate::name::RecordName;
@@ -116,6 +116,15 @@ impl Vault {
             .collect();
         infos.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         infos
+    }
+
+    /// The records of one kind, in no order.
+    pub fn infos_of(&self, kind: RecordKind) -> Vec<RecordInfo> {
+        let records = self.index.records.values();
+        let of_kind = records.filter(|record| record.now.kind == kind);
+        of_kind
+            .filter_map(|record| self.index.info(record))
+            .collect()
     }
 
     /// The record with this name.

@@ -165,7 +165,7 @@ pub fn parse_answer(json: &[u8], payload: usize) -> Result<Part<Told>, FrameErro
 /// How many values go with a reply.
 pub fn attachments_of(reply: &Reply) -> usize {
     match reply {
-        Reply::Value(_) => 1,
+        Reply::Value(_) | Reply::Token(_) => 1,
         Reply::Resolved(outcomes) => outcomes.iter().filter(|o| **o == Outcome::Ok).count(),
         _ => 0,
     }

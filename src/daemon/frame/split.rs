@@ -108,7 +108,11 @@ fn halve(reply: &mut Reply, secrets: &mut Vec<SecretValue>) -> Option<(Reply, Ve
             rest.snapshot = snapshot;
             Reply::Status(rest)
         }
-        Reply::Value(_) | Reply::Committed(_) | Reply::Verified(_) | Reply::Done => return None,
+        Reply::Value(_)
+        | Reply::Token(_)
+        | Reply::Committed(_)
+        | Reply::Verified(_)
+        | Reply::Done => return None,
     };
     Some((rest, Vec::new()))
 }

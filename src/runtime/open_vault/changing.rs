@@ -2,7 +2,7 @@
 
 use super::{Committed, Notice, OpenVault, read_whole};
 use crate::error::{Code, Failure};
-use crate::store::{StoreError, Writer};
+use crate::store::{LockKey, StoreError, Writer};
 use crate::sys;
 use crate::vault::{Change, Header, KEPT_VERSIONS, Prepared, Rewrite, ValueAt, VaultMeta};
 
@@ -34,6 +34,17 @@ impl OpenVault {
         self.remember();
         self.compact_if_due(&mut writer);
         Ok(self.committed())
+    }
+
+    /// Proves that a change could be stored now, without making one.
+    ///
+    /// # Errors
+    /// As [`OpenVault::commit`]; `file.io` if the disk is full.
+    pub fn check_writable(&mut self) -> Result<(), Failure> {
+        let _writer = self.writer()?;
+        // Nobody's lock: the room is given back at once, under the writer lock.
+        self.file.spool().reserve(LockKey([0; 8]))?;
+        Ok(())
     }
 
     /// Drops superseded frames now: all of them, or all but the older versions that automatic

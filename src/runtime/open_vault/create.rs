@@ -42,7 +42,7 @@ impl OpenVault {
     ///
     /// # Errors
     /// As [`OpenVault::create`].
-    pub(super) fn create_with(
+    pub(in crate::runtime) fn create_with(
         store: impl FnOnce(&[u8]) -> Result<store::VaultFile, StoreError>,
         anchors: Anchors,
         slots: impl FnOnce(&SlotContext, &RootKey) -> Result<Birth, Failure>,

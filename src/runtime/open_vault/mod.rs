@@ -23,7 +23,7 @@ use crate::name::RecordName;
 use crate::runtime::service::Tail;
 use crate::secret::SecretValue;
 use crate::store::anchors::Anchors;
-use crate::store::{Seen, VaultFile};
+use crate::store::{RecordLocks, Seen, Spool, VaultFile};
 use crate::vault::anchor::Anchor;
 use crate::vault::{
     Head, Header, RecordInfo, RecordKind, Replay, Step, SubKeys, ValueAt, Vault, VaultError,
@@ -141,6 +141,16 @@ impl OpenVault {
     /// Why the vault is open for reading only, if it is.
     pub fn read_only_because(&self) -> Option<&Failure> {
         self.read_only.as_ref()
+    }
+
+    /// The locks of records that are being refreshed.
+    pub fn record_locks(&self) -> RecordLocks {
+        self.file.record_locks()
+    }
+
+    /// Where answers are put by that the vault can't take.
+    pub fn spool(&self) -> Spool {
+        self.file.spool()
     }
 
     /// What went wrong without making anything fail, since the last call.
