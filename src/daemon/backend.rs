@@ -2,8 +2,10 @@
 
 use super::{Backend, Cause, Reloaded, Unlock};
 use crate::error::Failure;
+use crate::name::RecordName;
 use crate::runtime::Runtime;
 use crate::runtime::activate::{Tolerance, require};
+use crate::runtime::refresh::{Due, Renewal};
 use crate::runtime::service::{Answer, Report, Request};
 use crate::secret::SecretValue;
 use crate::sys::peer::Peer;
@@ -44,6 +46,18 @@ impl Backend for Runtime {
 
     fn watched(&self) -> Vec<PathBuf> {
         self.watched_files()
+    }
+
+    fn renewable(&self) -> Vec<Due> {
+        Runtime::renewable(self).unwrap_or_default()
+    }
+
+    fn renew(&self, name: &RecordName, version: u64) -> Renewal {
+        Runtime::renew(self, name, version)
+    }
+
+    fn tell_sign_in(&self, name: &RecordName) -> Result<(), Failure> {
+        Runtime::tell_sign_in(self, name)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod frame;
 pub mod log;
 pub mod manager;
 pub mod place;
+pub mod schedule;
 pub mod server;
 pub mod session;
 pub mod start;
@@ -30,6 +31,8 @@ use self::server::{Limits, Server};
 use self::session::Boottime;
 use self::start::Handover;
 use crate::error::{Code, Failure};
+use crate::name::RecordName;
+use crate::runtime::refresh::{Due, Renewal};
 use crate::runtime::service::{Answer, Report, Request, SnapshotState};
 use crate::secret::SecretValue;
 use crate::snapshot::Event;
@@ -104,6 +107,22 @@ pub trait Backend: Send + Sync {
 
     /// The files whose change calls for a reload; asked again after each reload.
     fn watched(&self) -> Vec<PathBuf>;
+
+    /// The accounts whose tokens are to be renewed ahead of their end; none if the vault can't be
+    /// read.
+    fn renewable(&self) -> Vec<Due> {
+        Vec::new()
+    }
+
+    /// Renews the token of an account, unless its record has moved on from this version.
+    fn renew(&self, _name: &RecordName, _version: u64) -> Renewal {
+        Renewal::Gone
+    }
+
+    /// Tells the change hook that an account has to sign in again.
+    fn tell_sign_in(&self, _name: &RecordName) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// An opened vault, ready to be served.

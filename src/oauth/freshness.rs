@@ -17,10 +17,10 @@ pub const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 pub const MAX_BACKOFF: Duration = Duration::from_secs(600);
 /// The longest `Retry-After` that is honoured.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-/// A token is renewed when this much of its lifetime is over, in thousandths: 75 to 80 %, give or
+/// A token is renewed when this much of its lifetime is over, in millionths: 75 to 80 %, give or
 /// take a tenth, so that accounts that signed in together don't refresh together.
-const DUE_FROM: u64 = 675;
-const DUE_TO: u64 = 880;
+const DUE_FROM: u64 = 675_000;
+const DUE_TO: u64 = 880_000;
 /// The largest part of a lifetime that a wanted remainder may take, in thousandths; with more, a
 /// token would never be fresh.
 const MAX_WANTED: u32 = 900;
@@ -70,8 +70,8 @@ fn is_set_back(obtained_at: UnixMs, now: UnixMs) -> bool {
 /// When to renew a token ahead of its end: after 67.5 to 88 % of its lifetime, by the seed.
 pub fn due_at(obtained_at: UnixMs, expires_at: UnixMs, seed: u64) -> UnixMs {
     let lifetime = expires_at.0.saturating_sub(obtained_at.0);
-    let thousandths = DUE_FROM + below(seed, DUE_TO - DUE_FROM + 1);
-    let elapsed = u128::from(lifetime) * u128::from(thousandths) / 1000;
+    let millionths = DUE_FROM + below(seed, DUE_TO - DUE_FROM + 1);
+    let elapsed = u128::from(lifetime) * u128::from(millionths) / 1_000_000;
     UnixMs(
         obtained_at
             .0
@@ -218,8 +218,8 @@ mod tests {
             let obtained = UnixMs(obtained.into());
             let end = UnixMs(obtained.0 + lifetime);
             let due = due_at(obtained, end, seed);
-            prop_assert!(due.0 - obtained.0 >= lifetime * DUE_FROM / 1000);
-            prop_assert!(due.0 - obtained.0 <= lifetime * DUE_TO / 1000);
+            prop_assert!(due.0 - obtained.0 >= lifetime * DUE_FROM / 1_000_000);
+            prop_assert!(due.0 - obtained.0 <= lifetime * DUE_TO / 1_000_000);
             prop_assert!(is_fresh(obtained, Some(end), due, None, Duration::ZERO) || lifetime < 10);
         }
 

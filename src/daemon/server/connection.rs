@@ -91,6 +91,7 @@ fn unlock(
     };
     let report = shared.backend.unlock(peer, options, keys)?;
     shared.session.renew(options, shared.clock.now());
+    shared.renewals.raise();
     // The new limits may be nearer than the timer is set for; a mere request moves them away.
     shared.wake.raise();
     Ok(Answer::plain(Reply::Report(report)))

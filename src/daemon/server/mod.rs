@@ -1,5 +1,5 @@
 //! The serving side: one thread accepts, watches the limits and the signals; each connection has
-//! a thread with a small stack; one more thread reloads.
+//! a thread with a small stack; one more thread reloads, and one renews tokens.
 //!
 //! Invariants: the peer's user is checked before a byte is read; at most [`Limits::connections`]
 //! are served at once, more wait in the backlog; whatever a client does or leaves undone ends at
@@ -9,6 +9,7 @@
 //! Not here: what requests mean ([`Backend`]), where the socket stands (`super::place`).
 
 mod connection;
+mod renewals;
 mod upkeep;
 
 pub use upkeep::{LOOK_STEP, state_text};
@@ -125,9 +126,11 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
         stopping: Flag::new()?,
         reload: Flag::new()?,
         look: upkeep::Look::new()?,
+        renewals: renewals::Wake::new()?,
     });
     let since = server.opened_at.checked_sub(STAMP_SLACK);
     upkeep::start(&shared, since.unwrap_or(SystemTime::UNIX_EPOCH))?;
+    renewals::start(&shared)?;
     shared
         .log
         .line(format_args!("serving, process {}", std::process::id()));
@@ -167,6 +170,8 @@ struct Shared {
     reload: Flag,
     /// Asks for a look at the watched files, where the system does not tell of changes.
     look: upkeep::Look,
+    /// Asks for a look at the accounts.
+    renewals: renewals::Wake,
 }
 
 #[derive(Default)]

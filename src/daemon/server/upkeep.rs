@@ -34,6 +34,11 @@ impl Look {
         })
     }
 
+    /// Something of ours changed.
+    pub fn at_once(&self) {
+        self.flag.raise();
+    }
+
     /// A request came; a change that is found now counts for the next one.
     pub fn ask(&self) {
         if !self.needed.load(Ordering::Relaxed) {
@@ -157,6 +162,7 @@ fn reload(shared: &Shared, watch: &mut Watch, cause: Cause) {
         }
     }
     watch.set(shared.backend.watched());
+    shared.renewals.raise();
 }
 
 /// A change of state as the log tells it, once.
