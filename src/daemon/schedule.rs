@@ -2,9 +2,9 @@
 //! server's.
 //!
 //! Invariants: at most [`MAX_RENEWALS`] run at once, [`MAX_OF_PROVIDER`] of one provider, so that
-//! one that stalls leaves room for the others; two never start within [`SPACING`]; a token is due at
-//! the earlier of two points, one of the wall clock and one of the clock that nobody can set, so
-//! neither a suspend nor a clock that is set makes it late.
+//! one that stalls leaves room for the others; two never start within [`SPACING`]; a token is due
+//! at the earlier of two points, one of the wall clock and one of the clock that nobody can set,
+//! so neither a suspend nor a clock that is set makes it late.
 
 use crate::name::RecordName;
 use crate::oauth::freshness::{MAX_BACKOFF, backoff, due_at};

@@ -436,8 +436,8 @@ fn killed_processes_lose_only_answers_on_their_way_and_every_loss_is_told() {
     let most = ledger.came.values().max().copied().unwrap_or_default();
     eprintln!(
         "refreshes {}, sent twice {again}, most {most}, in the first half of a life {}, \
-         tokens given {}, kills {:?} and {} at random, sign-ins needed {}, {} of them by a kill in the \
-         window and {} given up after two unanswered sends; other errors {:?}",
+         tokens given {}, kills {:?} and {} at random, sign-ins needed {}, {} of them by a \
+         kill in the window and {} given up after two unanswered sends; other errors {:?}",
         ledger.grants,
         ledger.early,
         heard.tokens,
