@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  9  cli
-//!  8  daemon  launch  helper
+//!  8  daemon  launch  helper  sign_in  credentials
 //!  7  runtime
 //!  6  unlock  store  source  net  token_store
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
@@ -17,6 +17,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod crypto;
 pub mod daemon;
 pub mod document;
@@ -30,6 +31,7 @@ pub mod profile;
 pub mod reference;
 pub mod runtime;
 pub mod secret;
+pub mod sign_in;
 pub mod snapshot;
 pub mod source;
 pub mod store;

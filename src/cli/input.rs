@@ -131,6 +131,28 @@ fn read_variable(name: &str) -> Result<SecretValue, Failure> {
     Ok(value)
 }
 
+/// One line of stdin without its end, read byte by byte so that what follows stays there; `None` at
+/// the end of the input.
+pub fn read_line(max: usize) -> Result<Option<SecretValue>, Failure> {
+    let mut line = zeroize::Zeroizing::new(Vec::with_capacity(max));
+    loop {
+        let mut byte = [0];
+        match rustix::io::read(rustix::stdio::stdin(), &mut byte) {
+            Ok(0) if line.is_empty() => return Ok(None),
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) if line.len() == max => {
+                let text = format!("a line of stdin has more than {max} bytes");
+                return Err(Failure::new(Code::InputTooLarge, text));
+            }
+            Ok(_) => line.push(byte[0]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Failure::new(Code::FileIo, format!("stdin: {error}"))),
+        }
+    }
+    Ok(Some(SecretValue::copy_of(&line).without_line_end()))
+}
+
 /// Asks with echo off, unless that is not wanted or possible.
 pub fn ask(context: &Context, doing: &str, prompt: &str) -> Result<SecretValue, CliError> {
     if context.no_input {

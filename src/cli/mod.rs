@@ -20,6 +20,7 @@ mod lookup;
 mod man;
 mod models;
 mod new_slot;
+mod onboard;
 mod output;
 mod point;
 mod profiles;
@@ -89,6 +90,8 @@ enum Command {
     Daemon(Lazy<daemon::DaemonArgs>),
     /// The agents, consumers of secrets
     Agents(Lazy<agents::AgentsArgs>),
+    /// Set everything up: a vault, a daemon, a first account
+    Onboard(Lazy<onboard::OnboardArgs>),
     /// Auth profiles of model providers
     Models(Lazy<models::ModelsArgs>),
     /// Check permissions, memory, clock and daemon; each finding with its remedy
@@ -168,6 +171,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
     match command {
         Command::Quickstart(args) => quickstart::run(context, args.0),
         Command::Init(args) => init::run(context, args.0),
+        Command::Onboard(args) => onboard::run(context, args.0),
         Command::Vault(args) => vault::run(context, args.0),
         Command::Secrets(args) => secrets::run(context, args.0),
         Command::Run(args) => run::run(context, args.0),

@@ -154,6 +154,11 @@ impl Output {
         let _ = writeln!(io::stderr(), "{text}");
     }
 
+    /// Tells the person a paragraph, folded at the terminal's width.
+    pub fn explain(&self, text: &str) {
+        self.tell(&fold(text, self.err_columns, 0, 0));
+    }
+
     /// Tells the person a secret, in one write to stderr.
     pub fn tell_secret(&self, before: &str, value: &SecretValue) {
         let (start, len) = (before.len(), value.len());
@@ -180,6 +185,11 @@ impl Output {
     /// Text in the colour of its tone, if stdout takes colour.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         paint(self.colour_out, tone, text)
+    }
+
+    /// True if stderr takes colour.
+    pub fn stderr_has_colour(&self) -> bool {
+        self.colour_err
     }
 
     /// Text in the colour of its tone, if stderr takes colour.

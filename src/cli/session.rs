@@ -199,6 +199,7 @@ pub fn unexpected(doing: &str, reply: &Reply) -> CliError {
         Reply::Status(_) => "status",
         Reply::Value(_) => "value",
         Reply::Token(_) => "token",
+        Reply::SignedOut(_) => "signed out",
         Reply::Records(_) => "records",
         Reply::Versions(_) => "versions",
         Reply::Committed(_) => "committed",

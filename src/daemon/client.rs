@@ -129,6 +129,7 @@ fn limit_of(ask: &Ask) -> Duration {
             Request::Status | Request::List | Request::History { .. } => QUICK_LIMIT,
             Request::Get { .. }
             | Request::Token { .. }
+            | Request::SignOut { .. }
             | Request::CheckWritable
             | Request::Put { .. }
             | Request::Remove { .. }

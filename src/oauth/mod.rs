@@ -10,6 +10,7 @@
 //! | [`Refusal`]: why it did not, classified in one place | [`refusal`] |
 //! | [`Account`], [`AccountInfo`]: what the vault keeps | [`record`] |
 //! | when a token is fresh, when it is due, how long to wait after a failure | [`freshness`] |
+//! | [`OAuthFlow`], [`TokenSet`]: for providers that are code, not data | [`flow`] |
 //! | [`Claims`]: what a JWT says of itself, unverified | [`claims`] |
 //! | [`Provider`]: who grants, as data; those built in | [`provider`], [`builtin`] |
 //! | [`Server`]: its endpoints; how an issuer tells them | [`server`], [`discovery`] |
@@ -34,6 +35,7 @@ pub mod discovery;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;
+pub mod flow;
 pub mod freshness;
 pub mod grant;
 pub mod pkce;
@@ -52,6 +54,7 @@ pub use client::{ClientAuth, ClientOf, Dialect, TokenFormat};
 pub use device::{Device, Polled, Prompt, Step};
 pub use discovery::{Discovery, DiscoveryError, DiscoveryStep, Issuer, Metadata};
 pub use endpoint::{Endpoint, EndpointError};
+pub use flow::{OAuthFlow, TokenSet};
 pub use grant::{
     Grant, Revoked, code_request, read_grant, read_revocation, refresh_request, revoke_request,
 };

@@ -218,6 +218,7 @@ impl Account {
     pub fn info(&self) -> AccountInfo {
         AccountInfo {
             provider: self.client.provider.clone(),
+            client_id: self.client.client_id.clone(),
             identity: self.identity.clone(),
             obtained_at: self.obtained_at,
             refreshable: self.refresh.is_some(),
@@ -464,6 +465,8 @@ pub struct SignIn {
 pub struct AccountInfo {
     /// The id of the provider.
     pub provider: String,
+    /// The client's id: where the server issues it, the next sign-in comes with the same one.
+    pub client_id: String,
     /// Whose it is.
     pub identity: Identity,
     /// When the access token was asked for.
@@ -479,6 +482,8 @@ pub struct AccountInfo {
 #[serde(rename_all = "camelCase")]
 struct InfoWire {
     provider: String,
+    #[serde(default)]
+    client_id: String,
     #[serde(flatten)]
     identity: Identity,
     obtained_at: UnixMs,
@@ -497,6 +502,7 @@ impl AccountInfo {
     pub fn to_json(&self) -> Value {
         let wire = InfoWire {
             provider: self.provider.clone(),
+            client_id: self.client_id.clone(),
             identity: self.identity.clone(),
             obtained_at: self.obtained_at,
             refreshable: self.refreshable,
@@ -517,6 +523,7 @@ impl AccountInfo {
         });
         Some(Self {
             provider: wire.provider,
+            client_id: wire.client_id,
             identity: wire.identity,
             obtained_at: wire.obtained_at,
             refreshable: wire.refreshable,

@@ -84,6 +84,20 @@ impl Runtime {
         self
     }
 
+    fn answer_token(
+        &self,
+        name: &RecordName,
+        min_ttl: Duration,
+        force: bool,
+    ) -> Result<Answer, Failure> {
+        let ttl = Ttl::Fresh(min_ttl);
+        let token = self.token(name, &Want { ttl, force })?;
+        Ok(Answer {
+            reply: Reply::Token(token.info),
+            secrets: vec![token.access.secret().clone()],
+        })
+    }
+
     /// Answers a request.
     ///
     /// # Errors
@@ -92,18 +106,15 @@ impl Runtime {
         match request {
             Request::Status => self.status().map(Reply::Status).map(Answer::plain),
             Request::Get { name, version } => self.get(&name, version),
+            Request::SignOut { name, local_only } => self
+                .sign_out(&name, local_only)
+                .map(Reply::SignedOut)
+                .map(Answer::plain),
             Request::Token {
                 name,
                 min_ttl_ms,
                 force,
-            } => {
-                let ttl = Ttl::Fresh(Duration::from_millis(min_ttl_ms));
-                let token = self.token(&name, &Want { ttl, force })?;
-                Ok(Answer {
-                    reply: Reply::Token(token.info),
-                    secrets: vec![token.access.secret().clone()],
-                })
-            }
+            } => self.answer_token(&name, Duration::from_millis(min_ttl_ms), force),
             Request::CheckWritable => self.with_vault(|vault| {
                 vault.check_writable()?;
                 Ok(Answer::plain(Reply::Done))

@@ -41,6 +41,14 @@ pub enum Request {
         /// A new one whatever is left: an API refused the old one.
         force: bool,
     },
+    /// Takes an OAuth record out of the vault, its tokens revoked before where the provider can.
+    /// Reply: [`Reply::SignedOut`].
+    SignOut {
+        /// The record.
+        name: RecordName,
+        /// Don't ask the provider.
+        local_only: bool,
+    },
     /// Proves that a change could be stored now: before a person is sent to a browser. Reply:
     /// [`Reply::Done`].
     CheckWritable,
@@ -121,6 +129,8 @@ pub enum Reply {
     Value(RecordInfo),
     /// See [`Request::Token`].
     Token(TokenInfo),
+    /// See [`Request::SignOut`].
+    SignedOut(Revocation),
     /// See [`Request::List`].
     Records(Vec<RecordInfo>),
     /// See [`Request::History`]; newest first.
@@ -170,6 +180,40 @@ pub enum Outcome {
     Ok,
     /// Not resolved, and why.
     Failed(Failure),
+}
+
+/// What became of the tokens of an account that was signed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Revocation {
+    /// The provider revoked them.
+    Revoked,
+    /// The provider has no way to revoke.
+    NotOffered,
+    /// Nobody asked the provider.
+    Skipped,
+    /// The provider did not revoke them.
+    Failed(Failure),
+}
+
+impl Revocation {
+    /// The name in JSON.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Revocation::Revoked => "revoked",
+            Revocation::NotOffered => "notOffered",
+            Revocation::Skipped => "skipped",
+            Revocation::Failed(_) => "failed",
+        }
+    }
+
+    /// Why the provider did not revoke.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Revocation::Failed(failure) => Some(&failure.message),
+            Revocation::Revoked | Revocation::NotOffered | Revocation::Skipped => None,
+        }
+    }
 }
 
 /// An access token without the token.

@@ -1,2 +1,43 @@
-//! Where OAuth token sets rest: the vault, a file, memory.
+//! Where OAuth token sets rest when a program brings its own flow: the interface, and memory.
+//!
+//! Accounts that Reseal itself signs in rest in the vault, and `runtime` refreshes them there.
 #![forbid(unsafe_code)]
+
+mod memory;
+
+pub use memory::Memory;
+
+use crate::error::Failure;
+use crate::oauth::TokenSet;
+
+/// Keeps token sets by provider id.
+pub trait TokenStore: Send + Sync {
+    /// The token set of a provider; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store can't be read. A broken entry is an error or `None`, never a wrong token set.
+    fn load(&self, provider_id: &str) -> Result<Option<TokenSet>, Failure>;
+
+    /// Keeps a token set in the place of any other. When this returns `Ok` it survives whatever the
+    /// store survives: a refresh token that was used up is worth nothing, so nobody gets the access
+    /// token before.
+    ///
+    /// # Errors
+    /// Nothing was kept.
+    fn save(&self, provider_id: &str, tokens: &TokenSet) -> Result<(), Failure>;
+
+    /// Forgets a token set; false if there was none.
+    ///
+    /// # Errors
+    /// It may still be there.
+    fn clear(&self, provider_id: &str) -> Result<bool, Failure>;
+
+    /// Held while a token set is renewed, so that of several processes with one store only one
+    /// sends the refresh token. A store that one process has to itself needs none.
+    ///
+    /// # Errors
+    /// Somebody else holds it for too long.
+    fn refresh_guard(&self, _provider_id: &str) -> Result<Box<dyn Send>, Failure> {
+        Ok(Box::new(()))
+    }
+}

@@ -20,6 +20,11 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("name", "error", "layer 0 shares one list of codes"),
     ("time", "error", "layer 0 shares one list of codes"),
     ("secret", "error", "layer 0 shares one list of codes"),
+    (
+        "credentials",
+        "daemon",
+        "a profile's credential is asked of the daemon",
+    ),
     ("helper", "launch", "both take the one `Lookup` of `launch`"),
 ];
 

@@ -1,8 +1,11 @@
 //! `reseal models`: auth profiles of model providers.
 
 mod list;
+pub(in crate::cli) mod login;
+mod logout;
 mod order;
-mod paste;
+pub(in crate::cli) mod paste;
+mod person;
 mod report;
 
 use super::context::Context;
@@ -33,6 +36,10 @@ struct AuthArgs {
 
 #[derive(Subcommand)]
 enum AuthCommand {
+    /// Sign in to a provider in a browser or on another device, and seal the tokens
+    Login(Lazy<login::LoginArgs>),
+    /// Sign out: revoke the tokens where the provider can, and forget them
+    Logout(Lazy<logout::LogoutArgs>),
     /// Store an API key and make a profile that points at it
     PasteApiKey(Lazy<paste::ApiKeyArgs>),
     /// Store a static token and make a profile that points at it
@@ -56,6 +63,8 @@ pub fn run(context: &Context, args: ModelsArgs) -> Done {
 
 fn auth(context: &Context, command: AuthCommand) -> Done {
     match command {
+        AuthCommand::Login(args) => login::run(context, &args.0),
+        AuthCommand::Logout(args) => logout::run(context, &args.0),
         AuthCommand::PasteApiKey(args) => paste::api_key(context, &args.0),
         AuthCommand::PasteToken(args) => paste::token(context, &args.0),
         AuthCommand::SetupToken(args) => paste::setup_token(context, &args.0),

@@ -12,6 +12,7 @@ use crate::cli::session::{self, UnlockArgs};
 use crate::cli::state_files;
 use crate::error::{Code, Failure};
 use crate::name::{ProfileId, RecordName};
+use crate::oauth::provider::FlowKind;
 use crate::profile::eligibility::check_key;
 use crate::profile::{ProfileType, normal_provider, setup_token};
 use crate::reference::SecretRef;
@@ -82,6 +83,51 @@ pub(super) struct SetupTokenArgs {
 
     #[command(flatten)]
     unlock: UnlockArgs,
+}
+
+/// What `login` asks for where a provider has no sign-in: the value comes as with the commands of
+/// their own.
+pub(in crate::cli) fn instead_of_login(
+    context: &Context,
+    flow: FlowKind,
+    provider: &str,
+    profile_id: Option<&ProfileId>,
+    unlock: &UnlockArgs,
+) -> Done {
+    let (provider, profile_id) = (provider.to_owned(), profile_id.cloned());
+    let (value, unlock) = (ValueArgs::default(), unlock.clone());
+    match flow {
+        FlowKind::ApiKey => api_key(
+            context,
+            &ApiKeyArgs {
+                provider,
+                profile_id,
+                value,
+                unlock,
+            },
+        ),
+        FlowKind::SetupToken => setup_token(
+            context,
+            &SetupTokenArgs {
+                provider,
+                name: None,
+                profile_id,
+                expires_in: None,
+                value,
+                unlock,
+            },
+        ),
+        FlowKind::Paste | FlowKind::Pkce | FlowKind::Device => token(
+            context,
+            &TokenArgs {
+                provider,
+                profile_id,
+                expires_in: None,
+                value,
+                unlock,
+            },
+        ),
+    }
 }
 
 const DOING: &str = "store the credential";

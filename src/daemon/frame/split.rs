@@ -110,6 +110,7 @@ fn halve(reply: &mut Reply, secrets: &mut Vec<SecretValue>) -> Option<(Reply, Ve
         }
         Reply::Value(_)
         | Reply::Token(_)
+        | Reply::SignedOut(_)
         | Reply::Committed(_)
         | Reply::Verified(_)
         | Reply::Done => return None,

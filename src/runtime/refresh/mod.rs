@@ -25,6 +25,7 @@ mod held;
 mod keep;
 mod network;
 mod renewal;
+mod sign_out;
 #[cfg(test)]
 mod tests;
 

@@ -7,4 +7,5 @@ mod issuer;
 mod keeping;
 mod model;
 mod processes;
+mod signing_out;
 mod world;
