@@ -14,6 +14,7 @@
 mod edit;
 pub mod extract;
 mod path;
+mod plain;
 
 pub use path::{MAX_PATH_TEXT, MAX_SEGMENTS, Path, PathError, Segment};
 
@@ -237,6 +238,14 @@ fn collect() -> CollectOptions {
 
 /// Parses the text into a value.
 fn read(full: &str, name: &str) -> Result<Value, DocumentError> {
+    match plain::read(full.strip_prefix(BOM).unwrap_or(full)) {
+        Some(value) => Ok(value),
+        None => read_with_places(full, name),
+    }
+}
+
+/// [`read`], for every text that is accepted, and with the place of an error.
+fn read_with_places(full: &str, name: &str) -> Result<Value, DocumentError> {
     let text = full.strip_prefix(BOM).unwrap_or(full);
     let reader = Reader {
         full,
