@@ -13,7 +13,7 @@ use std::io::IsTerminal;
 ///
 /// Speaks OpenClaw's exec protocol, version 1: one JSON request on stdin, one JSON answer on
 /// stdout. Needs no environment. Ids are record names.
-#[derive(Args)]
+#[derive(Args, Debug, Default)]
 pub struct ExecProviderArgs {
     #[command(flatten)]
     unlock: UnlockArgs,

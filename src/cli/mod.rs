@@ -24,6 +24,7 @@ mod onboard;
 mod output;
 mod point;
 mod profiles;
+mod quick;
 mod quickstart;
 pub mod reference_page;
 mod run;
@@ -123,7 +124,8 @@ impl Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     report_panics();
-    let cli = match Cli::try_parse() {
+    let quickly = quick::parse(std::env::args_os().skip(1));
+    let cli = match quickly.map_or_else(Cli::try_parse, Ok) {
         Ok(cli) => cli,
         Err(error) => return usage::show(error),
     };

@@ -15,26 +15,26 @@ use clap::Args;
 use std::io::IsTerminal;
 
 /// Arguments of `secrets get`.
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub struct GetArgs {
     /// The record, or a ref such as env:OPENAI_API_KEY or file@mounted:/openai/apiKey
     #[arg(value_name = "NAME|REF")]
-    target: String,
+    pub target: String,
 
     /// An older version of the record
     #[arg(long, value_name = "N")]
-    version: Option<u64>,
+    pub version: Option<u64>,
 
     /// Print the value although stdout is a terminal
     #[arg(long)]
-    reveal: bool,
+    pub reveal: bool,
 
     /// Print the value's bytes only, without a newline at the end
     #[arg(short = 'n', long)]
-    no_newline: bool,
+    pub no_newline: bool,
 
     #[command(flatten)]
-    unlock: UnlockArgs,
+    pub unlock: UnlockArgs,
 }
 
 const DOING: &str = "get the secret";

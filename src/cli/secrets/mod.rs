@@ -23,6 +23,23 @@ pub struct SecretsArgs {
     command: SecretsCommand,
 }
 
+impl SecretsArgs {
+    /// `secrets get` with these arguments.
+    pub fn get(args: get::GetArgs) -> Self {
+        Self {
+            command: SecretsCommand::Get(Lazy(args)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_get(&self) -> Option<&get::GetArgs> {
+        match &self.command {
+            SecretsCommand::Get(args) => Some(&args.0),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum SecretsCommand {
     /// Store a secret, or point a profile or a config path at one
