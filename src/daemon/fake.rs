@@ -90,6 +90,10 @@ impl Fake {
                 self.crowd.wait();
                 Ok(SecretValue::copy_of(b"crowd value"))
             }
+            "thread" => {
+                let id = format!("{:?}", std::thread::current().id());
+                Ok(SecretValue::copy_of(id.as_bytes()))
+            }
             "large" => Ok(SecretValue::build(MAX_VALUE, |bytes| bytes.fill(b'v'))),
             "absent" => Err(Failure::new(Code::RecordAbsent, "no record absent")),
             name => Ok(SecretValue::copy_of(format!("value of {name}").as_bytes())),

@@ -1,5 +1,6 @@
 //! The serving side: one thread accepts, watches the limits and the signals; each connection has
-//! a thread with a small stack; one more thread reloads, and one renews tokens.
+//! a thread with a small stack, a few of which stay for those to come; one more thread reloads, and
+//! one renews tokens.
 //!
 //! Invariants: the peer's user is checked before a byte is read; at most [`Limits::connections`]
 //! are served at once, more wait in the backlog; whatever a client does or leaves undone ends at
@@ -28,6 +29,7 @@ use crate::sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,6 +43,8 @@ pub const FRAME_LIMIT: Duration = Duration::from_secs(5);
 pub const KEPT_LIMIT: Duration = Duration::from_secs(30);
 /// For answers that are on their way when the daemon locks.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Threads that stay for the next connection: starting one costs more than a quick answer.
+pub const SPARE_THREADS: usize = 8;
 /// The stack of a connection's thread in bytes; JSON nests at most 128 deep.
 const STACK: usize = 1 << 20;
 /// How long the daemon pauses accepting when the operating system has no descriptors left.
@@ -122,6 +126,7 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
         manager: server.manager,
         state: Mutex::new(State::default()),
         changed: Condvar::new(),
+        admitted: Condvar::new(),
         wake: Flag::new()?,
         stopping: Flag::new()?,
         reload: Flag::new()?,
@@ -162,6 +167,8 @@ struct Shared {
     manager: Manager,
     state: Mutex<State>,
     changed: Condvar,
+    /// Tells spare threads of a connection, or of the end.
+    admitted: Condvar,
     /// Makes the accepting thread look at the state again.
     wake: Flag,
     /// Up for good once the daemon locks.
@@ -178,6 +185,10 @@ struct Shared {
 struct State {
     /// Connections that are being served.
     active: usize,
+    /// Threads without a connection.
+    spare: usize,
+    /// Connections for them; never more than there are of them.
+    waiting: VecDeque<(Wire, Peer)>,
     /// The accepting thread waits for one of them to end.
     full: bool,
     stop: Option<Stopped>,
@@ -207,10 +218,25 @@ impl Shared {
         let mut state = self.state();
         state.locked = true;
         self.changed.notify_all();
+        self.admitted.notify_all();
         let waited = self
             .changed
             .wait_timeout_while(state, self.limits.drain, |state| state.active > 0);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits with a thread that has done its work for more; `None` if it is not needed any longer.
+    fn next_connection(&self) -> Option<(Wire, Peer)> {
+        let mut state = self.state();
+        if state.spare >= SPARE_THREADS {
+            return None;
+        }
+        state.spare += 1;
+        let nothing = |state: &mut State| state.waiting.is_empty() && !state.locked;
+        let waited = self.admitted.wait_while(state, nothing);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.spare -= 1;
+        state.waiting.pop_front()
     }
 
     fn status(&self) -> DaemonStatus {
@@ -285,7 +311,7 @@ fn accept_some(shared: &Arc<Shared>, listener: &UnixListener) -> bool {
     false
 }
 
-/// Checks the peer and hands the connection to a thread of its own.
+/// Checks the peer and hands the connection to a spare thread, or to a new one.
 fn admit(shared: &Arc<Shared>, stream: UnixStream) {
     let Ok(peer) = peer::of(&stream) else {
         return;
@@ -296,16 +322,35 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) {
     if peer.uid != rustix::process::geteuid().as_raw() {
         return refuse(shared, wire, peer);
     }
-    shared.state().active += 1;
+    let mut state = shared.state();
+    state.active += 1;
+    if state.waiting.len() < state.spare {
+        state.waiting.push_back((wire, peer));
+        drop(state);
+        return shared.admitted.notify_one();
+    }
+    drop(state);
     let slot = Slot(Arc::clone(shared));
     let thread = std::thread::Builder::new()
         .name("connection".to_owned())
         .stack_size(STACK);
     // A thread that can't be started drops the slot and the connection with its closure.
-    if let Err(error) = thread.spawn(move || connection::serve(&slot.0, wire, peer)) {
+    if let Err(error) = thread.spawn(move || serve_connections(slot, wire, peer)) {
         shared
             .log
             .line(format_args!("no thread for a connection: {error}"));
+    }
+}
+
+/// What a connection's thread does: its connection, then others as they come.
+fn serve_connections(slot: Slot, wire: Wire, peer: Peer) {
+    let shared = Arc::clone(&slot.0);
+    let mut next = Some((slot, wire, peer));
+    while let Some((slot, wire, peer)) = next {
+        connection::serve(&shared, wire, peer);
+        drop(slot);
+        let admitted = shared.next_connection();
+        next = admitted.map(|(wire, peer)| (Slot(Arc::clone(&shared)), wire, peer));
     }
 }
 

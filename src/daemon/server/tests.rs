@@ -208,6 +208,17 @@ fn a_hundred_short_clients_all_succeed() {
 }
 
 #[test]
+fn a_thread_stays_for_the_next_connection() {
+    let rig = Rig::new();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let mut seen = std::collections::BTreeSet::new();
+    // No thread of this process gets the number of an earlier one.
+    while seen.insert(get(&mut rig.client(), "thread").unwrap().expose().to_vec()) {
+        assert!(std::time::Instant::now() < deadline, "always a new thread");
+    }
+}
+
+#[test]
 fn a_slow_request_holds_up_nobody_else() {
     let rig = Rig::new();
     std::thread::scope(|scope| {
