@@ -28,8 +28,6 @@ impl Activity {
 pub struct Input {
     /// The path of the field.
     pub path: Path,
-    /// What it belongs to, such as `models.providers.openai`.
-    pub owner: Path,
     /// What stands there: a ref, or plaintext (which is not kept), or why neither.
     pub input: Result<SecretInput, RefError>,
     /// Whether the place is in use.
@@ -39,6 +37,11 @@ pub struct Input {
 }
 
 impl Input {
+    /// What it belongs to, such as `models.providers.openai`.
+    pub fn owner(&self) -> Path {
+        self.path.prefix(target::owner_len(self.path.segments()))
+    }
+
     /// The ref, if one stands there.
     pub fn reference(&self) -> Option<&SecretRef> {
         self.input.as_ref().ok().and_then(SecretInput::reference)
@@ -126,12 +129,10 @@ impl Walk<'_> {
             None if is_whole_ref(value) => SecretInput::parse(value, self.defaults),
             None => return false,
         };
-        let owner = self.path.prefix(target::owner_len(self.path.segments()));
         let reason = disabled.map(str::to_owned);
         let reason = reason.or_else(|| surface::inactive(self.root, &self.path));
         self.found.push(Input {
             path: self.path.clone(),
-            owner,
             input,
             activity: reason.map_or(Activity::Active, Activity::Inactive),
             optional: parent.get("optional") == Some(&Value::Bool(true)),

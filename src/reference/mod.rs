@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest id of a `file` ref in bytes. (Ids of the other sources are shorter by pattern.)
 pub const MAX_FILE_ID: usize = 1024;
@@ -106,9 +107,13 @@ fn is_json_pointer(id: &str) -> bool {
     id.starts_with('/') && id.len() <= MAX_FILE_ID && escapes_ok && chars_ok
 }
 
-/// A pointer to a secret. Made only by the parsers of this module, so `id` fits its source.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SecretRef {
+/// A pointer to a secret, cheap to clone. Made only by the parsers of this module, so `id` fits
+/// its source.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretRef(Arc<Parts>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Parts {
     source: Source,
     provider: Alias,
     id: String,
@@ -118,11 +123,7 @@ impl SecretRef {
     /// Checks `id` against the rules of `source`.
     pub fn new(source: Source, provider: Alias, id: &str) -> Result<Self, RefError> {
         if source.takes(id) {
-            Ok(Self {
-                source,
-                provider,
-                id: id.to_owned(),
-            })
+            Ok(Self::of(source, provider, id))
         } else {
             Err(RefError::Id(source))
         }
@@ -130,33 +131,36 @@ impl SecretRef {
 
     /// The ref to a record of the state folder's own vault.
     pub fn to_record(name: &RecordName) -> Self {
-        let provider = Alias::default_alias();
-        Self {
-            source: Source::Vault,
+        Self::of(Source::Vault, Alias::default_alias(), name.as_str())
+    }
+
+    fn of(source: Source, provider: Alias, id: &str) -> Self {
+        Self(Arc::new(Parts {
+            source,
             provider,
-            id: name.as_str().to_owned(),
-        }
+            id: id.to_owned(),
+        }))
     }
 
     /// The kind of place.
     pub fn source(&self) -> Source {
-        self.source
+        self.0.source
     }
 
     /// The alias of the configured source provider.
     pub fn provider(&self) -> &Alias {
-        &self.provider
+        &self.0.provider
     }
 
     /// The id within the provider.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.0.id
     }
 
     /// The record that a `vault` ref names; `None` for the other sources.
     pub fn record(&self) -> Option<RecordName> {
-        if self.source == Source::Vault {
-            self.id.parse().ok()
+        if self.source() == Source::Vault {
+            self.id().parse().ok()
         } else {
             None
         }
@@ -202,9 +206,9 @@ impl SecretRef {
     /// The JSON form: always all three keys.
     pub fn to_json(&self) -> Value {
         let mut object = Map::with_capacity(3);
-        object.insert("source".to_owned(), self.source.as_str().into());
-        object.insert("provider".to_owned(), self.provider.as_str().into());
-        object.insert("id".to_owned(), self.id.as_str().into());
+        object.insert("source".to_owned(), self.source().as_str().into());
+        object.insert("provider".to_owned(), self.provider().as_str().into());
+        object.insert("id".to_owned(), self.id().into());
         Value::Object(object)
     }
 }
@@ -243,11 +247,17 @@ impl FromStr for SecretRef {
 /// The text form that [`FromStr`] reads back: `@provider` is left out for the alias `default`.
 impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.source.as_str())?;
-        if self.provider.as_str() != "default" {
-            write!(f, "@{}", self.provider)?;
+        f.write_str(self.source().as_str())?;
+        if self.provider().as_str() != "default" {
+            write!(f, "@{}", self.provider())?;
         }
-        write!(f, ":{}", self.id)
+        write!(f, ":{}", self.id())
+    }
+}
+
+impl fmt::Debug for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretRef({self})")
     }
 }
 
@@ -256,9 +266,9 @@ impl Serialize for SecretRef {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let mut object = serializer.serialize_struct("SecretRef", 3)?;
-        object.serialize_field("source", &self.source)?;
-        object.serialize_field("provider", &self.provider)?;
-        object.serialize_field("id", &self.id)?;
+        object.serialize_field("source", &self.source())?;
+        object.serialize_field("provider", self.provider())?;
+        object.serialize_field("id", self.id())?;
         object.end()
     }
 }

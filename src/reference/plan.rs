@@ -53,7 +53,8 @@ pub struct ResolvePlan {
 impl ResolvePlan {
     /// Collects, removes duplicates and groups.
     pub fn new(refs: impl IntoIterator<Item = SecretRef>) -> Result<Self, PlanError> {
-        let mut seen = HashSet::new();
+        let refs = refs.into_iter();
+        let mut seen = HashSet::with_capacity(refs.size_hint().0.min(MAX_REFS));
         let mut place: HashMap<(Source, Alias), usize> = HashMap::new();
         let mut groups: Vec<Group> = Vec::new();
         for reference in refs {
@@ -62,6 +63,14 @@ impl ResolvePlan {
             }
             if seen.len() > MAX_REFS {
                 return Err(PlanError::TooMany);
+            }
+            // Most refs go where the one before them went.
+            if let Some(last) = groups.last_mut()
+                && last.source == reference.source()
+                && last.provider == *reference.provider()
+            {
+                last.refs.push(reference);
+                continue;
             }
             let key = (reference.source(), reference.provider().clone());
             let index = *place.entry(key).or_insert_with(|| {

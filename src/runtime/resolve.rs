@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The outcomes of a plan, by ref.
 pub type Outcomes = HashMap<SecretRef, Result<SecretValue, Failure>>;
 
+type Outcome = (SecretRef, Result<SecretValue, Failure>);
+
 /// Something that reads records of opened vaults.
 pub trait VaultValues {
     /// The values of `vault` refs of one provider, in order.
@@ -84,7 +86,7 @@ impl Resolver<'_> {
         gathered.into_inner().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn resolve_group(&self, group: &Group) -> Outcomes {
+    fn resolve_group(&self, group: &Group) -> Vec<Outcome> {
         let refs = group.refs.as_slice();
         let results = match self.config.provider(group.source, &group.provider) {
             Err(error) => vec![Err(error.into()); refs.len()],

@@ -93,7 +93,7 @@ fn owners_and_debug() {
     let owners: Vec<_> = config
         .secret_inputs()
         .iter()
-        .map(|i| i.owner.to_string())
+        .map(|i| i.owner().to_string())
         .collect();
     let expected = [
         "models.providers.\"a.b\"",
