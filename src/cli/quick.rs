@@ -19,7 +19,13 @@ use std::path::PathBuf;
 /// The options that take a value.
 const WITH_VALUE: [&str; 4] = ["--state-dir", "--socket", "--config", "--agent"];
 /// The options that are there or not.
-const FLAGS: [&str; 5] = ["--quiet", "--no-input", "--json", "--reveal", "--no-newline"];
+const FLAGS: [&str; 5] = [
+    "--quiet",
+    "--no-input",
+    "--json",
+    "--reveal",
+    "--no-newline",
+];
 
 /// The command line after the program's name: `secrets get NAME` or `exec-provider`, with global
 /// options and those of `secrets get`.

@@ -4,7 +4,7 @@
 use crate::world::{World, storm};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// An ext4 file system on a loop device; unmounted on drop.
 struct LoopFs {
@@ -20,6 +20,7 @@ impl LoopFs {
             mount: folder.join("mount"),
         };
         std::fs::create_dir(&fs.mount).unwrap();
+        run(Command::new("xfs_io").arg("-V"))?;
         let file = std::fs::File::create(&fs.image).unwrap();
         file.set_len(64 << 20).unwrap();
         run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(&fs.image))?;
@@ -35,11 +36,10 @@ impl LoopFs {
     }
 
     /// Cuts the power: nothing more reaches the image, not even the journal in memory.
-    fn cut(&self) {
+    fn cut(&self) -> Result<(), String> {
         run(Command::new("xfs_io")
             .args(["-x", "-c", "shutdown"])
             .arg(&self.mount))
-        .unwrap();
     }
 
     fn remount(&self) {
@@ -92,21 +92,28 @@ fn a_power_cut_loses_nothing_acknowledged() {
         // power cut: a flush that is under way when it comes may return success although its
         // journal is gone (a bare loop of write and fdatasync shows the same in every fourth cut).
         let mut before_the_cut = 0;
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
+        let failed = AtomicBool::new(false);
+        let outcome = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
                 // Ends by itself: after the cut no write is acknowledged any more.
                 let mut n = acknowledged.load(Ordering::Acquire);
                 while world.set("counter", &(n + 1).to_string()) {
+                    if failed.load(Ordering::Acquire) {
+                        break;
+                    }
                     n += 1;
                     acknowledged.store(n, Ordering::Release);
                 }
             });
-            while acknowledged.load(Ordering::Acquire) < target {
+            while acknowledged.load(Ordering::Acquire) < target && !writer.is_finished() {
                 std::thread::yield_now();
             }
             before_the_cut = acknowledged.load(Ordering::Acquire);
-            fs.cut();
+            let outcome = fs.cut();
+            failed.store(outcome.is_err(), Ordering::Release);
+            outcome
         });
+        outcome.unwrap();
         fs.remount();
         let value: u64 = world
             .get("counter")
