@@ -14,6 +14,7 @@ mod cli {
     mod pointing;
     mod records;
     mod start;
+    mod status;
     mod terminal;
     mod vault;
     mod world;

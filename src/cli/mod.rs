@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod channels;
 mod completions;
 mod context;
 mod daemon;
@@ -95,6 +96,8 @@ enum Command {
     Onboard(Lazy<onboard::OnboardArgs>),
     /// Auth profiles of model providers
     Models(Lazy<models::ModelsArgs>),
+    /// Chat channels and auth profiles, as other runtimes list them
+    Channels(Lazy<channels::ChannelsArgs>),
     /// Check permissions, memory, clock and daemon; each finding with its remedy
     Doctor(Lazy<doctor::DoctorArgs>),
     /// Print completions for a shell
@@ -183,6 +186,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Daemon(args) => daemon::run(context, args.0),
         Command::Agents(args) => agents::run(context, args.0),
         Command::Models(args) => models::run(context, args.0),
+        Command::Channels(args) => channels::run(context, args.0),
         Command::Doctor(args) => doctor::run(context, args.0),
         Command::Completions(args) => completions::run(context, args.0),
         Command::Man(args) => man::run(context, args.0),

@@ -3,7 +3,9 @@
 use super::context::Context;
 use super::error::{CliError, Doing, Done};
 use super::init::{self, NewVaultArgs};
-use super::models::{login, paste};
+use super::input::ValueArgs;
+use super::models::login;
+use super::models::paste::{self, Chosen};
 use super::output::{Tone, shown_path};
 use super::session::{self, UnlockArgs};
 use super::vault::unlock;
@@ -222,13 +224,13 @@ fn sign_in(context: &Context, args: &OnboardArgs, choice: &Choice) -> Done {
         FlowKind::SetupToken => token_name(context, args)?,
         _ => None,
     };
-    paste::instead_of_login(
-        context,
-        choice.flow,
-        &choice.provider,
-        name.as_ref(),
-        &UnlockArgs::default(),
-    )
+    let chosen = Chosen {
+        provider: choice.provider.clone(),
+        id: name,
+        value: ValueArgs::default(),
+        unlock: UnlockArgs::default(),
+    };
+    paste::take(context, choice.flow, chosen)
 }
 
 /// The profile of a setup token: named on request.

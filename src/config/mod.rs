@@ -8,6 +8,7 @@
 //! | [`VaultSection`], [`DaemonSection`]: our own sections | [`section`] |
 //! | [`Config::oauth_provider`]: `oauth.providers` over what is built in | `oauth` |
 //! | [`Config::secret_inputs`]: every place where a secret belongs | [`inputs`], [`target`] |
+//! | [`Models`](models::Models): which models are in use, and by which names | [`models`] |
 //! | [`Config::default_text`]: what `init` writes | [`starter`] |
 //!
 //! Invariants: every error names file, line and path, and no value; unknown keys are errors in the
@@ -19,6 +20,7 @@
 
 mod cooldowns;
 pub mod inputs;
+pub mod models;
 mod oauth;
 pub mod provider;
 pub mod section;

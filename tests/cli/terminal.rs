@@ -304,3 +304,30 @@ fn an_exec_provider_answers_no_terminal() {
     assert_eq!(code, 2, "{rest}");
     assert!(rest.contains("stdout is a terminal"), "{rest}");
 }
+
+#[test]
+fn an_account_is_added_by_answering_questions() {
+    let mut world = World::unlocked();
+    let mut session = at_terminal(&mut world, &["models", "auth", "add"]);
+    session.exp_string("Provider (such as").unwrap();
+    session.send_line("no:such").unwrap();
+    session.exp_string("none of the answers").unwrap();
+    session.exp_string("Provider (such as").unwrap();
+    session.send_line(" Groq ").unwrap();
+    session.exp_string("1  an API key").unwrap();
+    session.exp_string("Which one?").unwrap();
+    session.send_line("2").unwrap();
+    session.exp_string("groq:NAME").unwrap();
+    session.send_line("work").unwrap();
+    session
+        .exp_string("Token for groq:work (hidden): ")
+        .unwrap();
+    session.send_line("gsk-typed").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    assert!(!rest.contains("gsk-typed"), "{rest}");
+    assert_eq!(world.value("groq/work"), "gsk-typed");
+    world.global.push("--no-input".to_owned());
+    let ran = world.run(&["models", "auth", "add"]).code(4);
+    assert!(ran.stderr.contains("paste-api-key"), "{}", ran.stderr);
+}

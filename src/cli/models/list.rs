@@ -122,7 +122,7 @@ fn table(chosen: &[&Profile], profiles: &Profiles) -> Table {
 }
 
 /// Says what in the file is not as it should be.
-fn warn(context: &Context, profiles: &Profiles) -> Result<(), CliError> {
+pub(super) fn warn(context: &Context, profiles: &Profiles) -> Result<(), CliError> {
     for plain in profiles.store.plaintext() {
         let is_oauth = profiles
             .store

@@ -1,13 +1,14 @@
 //! `reseal models auth login`: sign in, seal the tokens, point a profile at them.
 
-use super::paste;
+use super::paste::{self, Chosen};
 use super::person::AtTerminal;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::input::{self, ValueArgs};
 use crate::cli::lookup::Routed;
 use crate::cli::output::shown_path;
 use crate::cli::session::{self, UnlockArgs};
-use crate::cli::{input, state_files, when};
+use crate::cli::{state_files, when};
 use crate::config::Config;
 use crate::crypto::hash::sha256;
 use crate::error::{Code, Failure};
@@ -116,8 +117,13 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
     let flow = choose(&provider, args)?;
     state_files::check_agent(context, &context.agent).doing(DOING)?;
     if !flow.is_oauth() {
-        let (id, unlock) = (args.profile_id.as_ref(), &args.unlock);
-        return paste::instead_of_login(context, flow, &provider.id, id, unlock);
+        let chosen = Chosen {
+            provider: provider.id,
+            id: args.profile_id.clone(),
+            value: ValueArgs::default(),
+            unlock: args.unlock.clone(),
+        };
+        return paste::take(context, flow, chosen);
     }
     agree(context, &provider, args)?;
     let mut service = session::service(context, &args.unlock)?;

@@ -1,5 +1,6 @@
 //! `reseal models`: auth profiles of model providers.
 
+mod add;
 mod list;
 pub(in crate::cli) mod login;
 mod logout;
@@ -7,6 +8,7 @@ mod order;
 pub(in crate::cli) mod paste;
 mod person;
 mod report;
+mod status;
 
 use super::context::Context;
 use super::error::Done;
@@ -24,6 +26,8 @@ pub struct ModelsArgs {
 enum ModelsCommand {
     /// Credentials of model providers
     Auth(Lazy<AuthArgs>),
+    /// How every credential stands: expiry, cooldown, order, where it comes from
+    Status(Lazy<status::StatusArgs>),
     /// Tell how a profile fared, for runtimes that used it
     Report(Lazy<report::ReportArgs>),
 }
@@ -40,6 +44,8 @@ enum AuthCommand {
     Login(Lazy<login::LoginArgs>),
     /// Sign out: revoke the tokens where the provider can, and forget them
     Logout(Lazy<logout::LogoutArgs>),
+    /// Add an account, asking what it is
+    Add(Lazy<add::AddArgs>),
     /// Store an API key and make a profile that points at it
     PasteApiKey(Lazy<paste::ApiKeyArgs>),
     /// Store a static token and make a profile that points at it
@@ -57,6 +63,7 @@ enum AuthCommand {
 pub fn run(context: &Context, args: ModelsArgs) -> Done {
     match args.command {
         ModelsCommand::Auth(args) => auth(context, args.0.command),
+        ModelsCommand::Status(args) => status::run(context, &args.0),
         ModelsCommand::Report(args) => report::run(context, &args.0),
     }
 }
@@ -65,6 +72,7 @@ fn auth(context: &Context, command: AuthCommand) -> Done {
     match command {
         AuthCommand::Login(args) => login::run(context, &args.0),
         AuthCommand::Logout(args) => logout::run(context, &args.0),
+        AuthCommand::Add(args) => add::run(context, args.0),
         AuthCommand::PasteApiKey(args) => paste::api_key(context, &args.0),
         AuthCommand::PasteToken(args) => paste::token(context, &args.0),
         AuthCommand::SetupToken(args) => paste::setup_token(context, &args.0),

@@ -85,48 +85,57 @@ pub(super) struct SetupTokenArgs {
     unlock: UnlockArgs,
 }
 
-/// What `login` asks for where a provider has no sign-in: the value comes as with the commands of
-/// their own.
-pub(in crate::cli) fn instead_of_login(
-    context: &Context,
-    flow: FlowKind,
-    provider: &str,
-    profile_id: Option<&ProfileId>,
-    unlock: &UnlockArgs,
-) -> Done {
-    let (provider, profile_id) = (provider.to_owned(), profile_id.cloned());
-    let (value, unlock) = (ValueArgs::default(), unlock.clone());
+/// What was chosen by answering questions, or by naming a provider without a sign-in.
+pub(in crate::cli) struct Chosen {
+    pub provider: String,
+    pub id: Option<ProfileId>,
+    pub value: ValueArgs,
+    pub unlock: UnlockArgs,
+}
+
+impl From<Chosen> for ApiKeyArgs {
+    fn from(chosen: Chosen) -> Self {
+        Self {
+            provider: chosen.provider,
+            profile_id: chosen.id,
+            value: chosen.value,
+            unlock: chosen.unlock,
+        }
+    }
+}
+
+impl From<Chosen> for TokenArgs {
+    fn from(chosen: Chosen) -> Self {
+        Self {
+            provider: chosen.provider,
+            profile_id: chosen.id,
+            expires_in: None,
+            value: chosen.value,
+            unlock: chosen.unlock,
+        }
+    }
+}
+
+impl From<Chosen> for SetupTokenArgs {
+    fn from(chosen: Chosen) -> Self {
+        Self {
+            provider: chosen.provider,
+            name: None,
+            profile_id: chosen.id,
+            expires_in: None,
+            value: chosen.value,
+            unlock: chosen.unlock,
+        }
+    }
+}
+
+/// Takes a value that the person has already, where a provider has no sign-in: it comes as with the
+/// commands of their own.
+pub(in crate::cli) fn take(context: &Context, flow: FlowKind, chosen: Chosen) -> Done {
     match flow {
-        FlowKind::ApiKey => api_key(
-            context,
-            &ApiKeyArgs {
-                provider,
-                profile_id,
-                value,
-                unlock,
-            },
-        ),
-        FlowKind::SetupToken => setup_token(
-            context,
-            &SetupTokenArgs {
-                provider,
-                name: None,
-                profile_id,
-                expires_in: None,
-                value,
-                unlock,
-            },
-        ),
-        FlowKind::Paste | FlowKind::Pkce | FlowKind::Device => token(
-            context,
-            &TokenArgs {
-                provider,
-                profile_id,
-                expires_in: None,
-                value,
-                unlock,
-            },
-        ),
+        FlowKind::ApiKey => api_key(context, &chosen.into()),
+        FlowKind::SetupToken => setup_token(context, &chosen.into()),
+        FlowKind::Paste | FlowKind::Pkce | FlowKind::Device => token(context, &chosen.into()),
     }
 }
 
