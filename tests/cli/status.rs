@@ -2,13 +2,15 @@
 
 use super::world::{World, finish};
 use reseal::daemon::client::Client;
-use reseal::oauth::{AccountInfo, Identity, PermanentReason, SignIn, SignInReason};
+use reseal::oauth::{Account, ClientAuth, ClientOf, Dialect, Grant, TokenFormat};
 use reseal::runtime::service::{Request, Service};
 use reseal::secret::SecretValue;
 use reseal::sys::clock;
 use reseal::time::UnixMs;
 use reseal::vault::{Expect, Meta, RecordKind};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -28,38 +30,65 @@ fn oauth(name: &str) -> Value {
         "email": "me@example.com"})
 }
 
-/// Puts an account's record into the vault that the daemon holds, as a sign-in does.
-fn put_account(world: &World, name: &str, expires_at: UnixMs, info: &AccountInfo) {
+/// Stores an account in the vault that the daemon holds, as a sign-in does.
+fn put_account(world: &World, name: &str, endpoint: &str, ends_in: i64, refreshable: bool) {
+    let secret = |text: &str| SecretValue::copy_of(text.as_bytes());
+    let client = ClientOf {
+        provider: "openai-codex".to_owned(),
+        issuer: None,
+        token_endpoint: endpoint.parse().unwrap(),
+        revocation_endpoint: None,
+        client_id: "id".to_owned(),
+        auth: ClientAuth::None,
+        format: TokenFormat::Form,
+        revocation_format: TokenFormat::Form,
+        resource: None,
+        extra: Vec::new(),
+        dialect: Dialect::Rfc8628,
+        refresh_margin: None,
+    };
+    let grant = Grant {
+        access: secret(CANARY).into(),
+        refresh: refreshable.then(|| secret(CANARY).into()),
+        id_token: None,
+        expires_in: Some(24 * HOUR),
+        scope: None,
+        token_type: "Bearer".to_owned(),
+    };
+    let day = 24 * 3_600_000;
+    let obtained = clock::now().0.checked_add_signed(ends_in - day).unwrap();
+    let account = Account::new(client, grant, None, UnixMs(obtained));
     let socket = world.state().join("run/daemon.sock");
     let uid = rustix::process::geteuid().as_raw();
-    let mut client = Client::connect(&socket, uid).unwrap().unwrap();
-    let other = [(AccountInfo::KEY.to_owned(), info.to_json())];
+    let mut vault = Client::connect(&socket, uid).unwrap().unwrap();
     let request = Request::Put {
         name: name.parse().unwrap(),
         kind: RecordKind::OAuth,
-        meta: Meta {
-            expires_at: Some(expires_at),
-            other: other.into_iter().collect(),
-            ..Meta::default()
-        },
+        meta: Meta::default(),
         expect: Expect::Any,
     };
-    let value = SecretValue::copy_of(CANARY.as_bytes());
-    client.call(request, vec![value]).unwrap();
+    vault.call(request, vec![account.to_secret()]).unwrap();
 }
 
-fn info(refreshable: bool, needs_sign_in: bool) -> AccountInfo {
-    AccountInfo {
-        client_id: "id".to_owned(),
-        provider: "openai-codex".to_owned(),
-        identity: Identity::default(),
-        obtained_at: clock::now(),
-        refreshable,
-        sign_in: needs_sign_in.then(|| SignIn {
-            reason: SignInReason::Refused(PermanentReason::InvalidGrant),
-            since: clock::now(),
-        }),
-    }
+/// An authorization server that has revoked everything. Serves until the test ends.
+fn revoked() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/token", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let body = r#"{"error":"invalid_grant"}"#;
+            let answer = format!(
+                "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    endpoint
 }
 
 /// The entry of `auth.oauth.profiles` for a profile.
@@ -212,15 +241,15 @@ fn what_a_locked_vault_keeps_is_unknown_and_nothing_is_asked() {
 #[test]
 fn accounts_are_judged_by_what_the_vault_knows() {
     let world = World::unlocked();
-    let now = clock::now();
-    let past = UnixMs(now.0 - 1000);
     let names = ["renews", "ends", "ended", "out"];
     let profiles = names.map(|name| (format!("openai-codex:{name}"), oauth(name)));
     write_profiles(&world, &Value::Object(profiles.into_iter().collect()));
-    put_account(&world, "renews", past, &info(true, false));
-    put_account(&world, "ends", now.plus(2 * HOUR), &info(false, false));
-    put_account(&world, "ended", past, &info(false, false));
-    put_account(&world, "out", now.plus(2 * HOUR), &info(true, true));
+    let nobody = "http://127.0.0.1:1/token";
+    put_account(&world, "renews", nobody, 3_600_000, true);
+    put_account(&world, "ends", nobody, 3_600_000, false);
+    put_account(&world, "ended", nobody, -1000, false);
+    put_account(&world, "out", &revoked(), -1000, true);
+    world.run(&["token", "openai-codex:out"]).code(9);
     let ran = world.run(&["--json", "models", "status"]).ok();
     assert!(!ran.text().contains(CANARY));
     let status = ran.json();

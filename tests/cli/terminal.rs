@@ -314,7 +314,7 @@ fn an_account_is_added_by_answering_questions() {
     session.exp_string("none of the answers").unwrap();
     session.exp_string("Provider (such as").unwrap();
     session.send_line(" Groq ").unwrap();
-    session.exp_string("1  an API key").unwrap();
+    session.exp_string("1  paste an API key").unwrap();
     session.exp_string("Which one?").unwrap();
     session.send_line("2").unwrap();
     session.exp_string("groq:NAME").unwrap();

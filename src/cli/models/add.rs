@@ -3,11 +3,14 @@
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::input::ValueArgs;
-use crate::cli::models::paste;
+use crate::cli::models::login;
+use crate::cli::models::paste::{self, Chosen};
 use crate::cli::session::UnlockArgs;
+use crate::cli::state_files;
 use crate::error::Code;
+use crate::oauth::provider::FlowKind;
 use crate::profile::{normal_provider, setup_token};
-use crate::sys::tty::{self, PromptError};
+use crate::sys::tty;
 use clap::Args;
 
 #[derive(Args)]
@@ -16,74 +19,75 @@ pub(super) struct AddArgs {
     unlock: UnlockArgs,
 }
 
-/// What can be stored, as it is offered.
-#[derive(Clone, Copy)]
-enum Kind {
-    ApiKey,
-    Token,
-    SetupToken,
-}
-
-impl Kind {
-    fn text(self) -> &'static str {
-        match self {
-            Kind::ApiKey => "an API key",
-            Kind::Token => "a static token",
-            Kind::SetupToken => "what `claude setup-token` prints",
-        }
-    }
-}
-
 const DOING: &str = "add an account";
 /// How often an answer that is not understood is asked for again.
 const MAX_QUESTIONS: usize = 3;
+/// The name of a profile whose credential was pasted.
+const DEFAULT_NAME: &str = "manual";
+/// What a provider takes that nobody described.
+const USUAL_FLOWS: [FlowKind; 2] = [FlowKind::ApiKey, FlowKind::Paste];
 
 pub(super) fn run(context: &Context, args: AddArgs) -> Done {
-    if context.no_input || !tty::can_ask() {
-        let why = if context.no_input {
-            "it asks what to add, and --no-input was given"
-        } else {
-            "it asks what to add, and there is no terminal to ask on"
-        };
-        return Err(CliError::because(DOING, Code::NoInput, why).hint(
-            "without a terminal: reseal models auth paste-api-key, paste-token or setup-token",
-        ));
+    let refuse = |why: &str| {
+        let hint = "without a terminal: reseal models auth paste-api-key, paste-token, setup-token \
+                    or login";
+        let why = format!("it asks what to add, and {why}");
+        Err(CliError::because(DOING, Code::NoInput, why).hint(hint))
+    };
+    if context.no_input {
+        return refuse("--no-input was given");
     }
+    if !tty::can_ask() {
+        return refuse("there is no terminal to ask on");
+    }
+    let config = state_files::config(context).doing("read the config")?;
     let provider = answer("Provider (such as openai or anthropic): ", |text| {
         let provider = normal_provider(text);
-        let id = setup_token::profile_id(&provider, None, "default").ok()?;
+        let id = setup_token::profile_id(&provider, None, DEFAULT_NAME).ok()?;
         (id.provider() == provider).then_some(provider)
     })?;
-    let kinds: &[Kind] = match provider.as_str() {
-        "anthropic" => &[Kind::ApiKey, Kind::SetupToken, Kind::Token],
-        _ => &[Kind::ApiKey, Kind::Token],
-    };
-    for (index, kind) in kinds.iter().enumerate() {
-        tty::show(&format!("  {}  {}", index + 1, kind.text()));
+    let mut known = config.all_oauth_providers().into_iter();
+    let known = known.find(|known| normal_provider(&known.id) == provider);
+    let flows = known.map_or(USUAL_FLOWS.to_vec(), |known| known.flows.clone());
+    let flow = choose(&flows)?;
+    if flow.is_oauth() {
+        return login::sign_in_to(context, &provider, flow, false);
     }
-    let question = format!("Which one? [1-{}, default 1] ", kinds.len());
-    let kind = answer(&question, |text| match text {
-        "" => Some(kinds[0]),
-        number => kinds
-            .get(number.parse::<usize>().ok()?.checked_sub(1)?)
-            .copied(),
-    })?;
-    let question = format!("What to call it: {provider}:NAME [default manual] ");
+    let question = format!("What to call it: {provider}:NAME [default {DEFAULT_NAME}] ");
     let id = answer(&question, |text| {
         let name = Some(text).filter(|text| !text.is_empty());
-        setup_token::profile_id(&provider, name, "manual").ok()
+        setup_token::profile_id(&provider, name, DEFAULT_NAME).ok()
     })?;
-    let new = paste::Chosen {
+    let chosen = Chosen {
         provider,
         id: Some(id),
         value: ValueArgs::default(),
         unlock: args.unlock,
     };
-    match kind {
-        Kind::ApiKey => paste::api_key(context, &new.into()),
-        Kind::Token => paste::token(context, &new.into()),
-        Kind::SetupToken => paste::setup_token(context, &new.into()),
+    paste::take(context, flow, chosen)
+}
+
+/// What people read of a flow.
+fn text(flow: FlowKind) -> &'static str {
+    match flow {
+        FlowKind::Pkce => "sign in with a browser",
+        FlowKind::Device => "sign in on another device",
+        FlowKind::Paste => "paste a token",
+        FlowKind::SetupToken => "paste what `claude setup-token` prints",
+        FlowKind::ApiKey => "paste an API key",
     }
+}
+
+fn choose(flows: &[FlowKind]) -> Result<FlowKind, CliError> {
+    for (index, flow) in flows.iter().enumerate() {
+        tty::show(&format!("  {}  {}", index + 1, text(*flow)));
+    }
+    let question = format!("Which one? [1-{}, default 1] ", flows.len());
+    answer(&question, |text| {
+        let number = if text.is_empty() { "1" } else { text };
+        let index = number.parse::<usize>().ok()?.checked_sub(1)?;
+        flows.get(index).copied()
+    })
 }
 
 /// Asks until the answer is understood, at most [`MAX_QUESTIONS`] times.
@@ -95,5 +99,6 @@ fn answer<T>(question: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, CliE
         }
         tty::show("That is none of the answers.");
     }
-    Err(PromptError::Cancelled).doing(DOING)
+    let why = format!("there was no answer in {MAX_QUESTIONS} tries");
+    Err(CliError::because(DOING, Code::InputInvalid, why))
 }
