@@ -95,6 +95,22 @@ impl Spool {
         Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
 
+    /// Everything that is put by, in no order.
+    ///
+    /// # Errors
+    /// As [`Spool::read`].
+    pub fn read_all(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut found = Vec::new();
+        for (name, _) in self.disk.list(&self.folder).unwrap_or_default() {
+            let hex = name.as_encoded_bytes().strip_prefix(b"spool-");
+            let key = hex.and_then(|hex| data_encoding::HEXLOWER.decode(hex).ok());
+            if let Some(key) = key.and_then(|key| key.try_into().ok()) {
+                found.extend(self.read(LockKey(key))?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Forgets what was put by under this key.
     pub fn forget(&self, key: LockKey) {
         // An answer that the vault holds by now does no harm here.

@@ -2,7 +2,7 @@
 //! keyslot's secret.
 
 use super::{Committed, OpenVault};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::store::Writer;
 use crate::sys;
 use crate::vault::slot::{self, SlotContext};
@@ -70,7 +70,8 @@ impl OpenVault {
     /// keeps are sealed anew too.
     ///
     /// # Errors
-    /// `vault.sealed` if another process gave it a new key meanwhile; as
+    /// `vault.sealed` if another process gave it a new key meanwhile; `vault.conflict` if a new
+    /// token waits to be stored, which could not be opened under another key; as
     /// [`OpenVault::add_slot`].
     pub fn rekey(
         &mut self,
@@ -80,6 +81,7 @@ impl OpenVault {
         meta: Option<VaultMeta>,
     ) -> Result<Committed, Failure> {
         let mut writer = self.writer_for(root)?;
+        self.check_nothing_waits()?;
         let mut salt = [0; 32];
         sys::random::fill(&mut salt);
         let what = Rewrite::Rekey {
@@ -89,6 +91,22 @@ impl OpenVault {
         };
         self.rewrite(&mut writer, what, meta, KEPT_VERSIONS)?;
         Ok(self.committed())
+    }
+
+    /// Refuses if the spool holds the answer of an attempt that is still open.
+    fn check_nothing_waits(&self) -> Result<(), Failure> {
+        for sealed in self.file.spool().read_all()? {
+            let Ok((intent, _)) = self.vault.open_aside(&sealed) else {
+                continue;
+            };
+            let name = self.vault.name_of(&intent.id);
+            let name = name.map_or_else(|| "an account".to_owned(), |name| name.to_string());
+            let text = format!(
+                "a new token of {name} waits to be stored; `reseal secrets get {name}` stores it"
+            );
+            return Err(Failure::new(Code::VaultConflict, text));
+        }
+        Ok(())
     }
 
     fn wrap(&self, root: &RootKey, new: &NewSlot) -> Result<Slot, Failure> {

@@ -53,8 +53,21 @@ impl Runtime {
             return Err(self.give_up(&now, SignInReason::Lost));
         }
         let name = now.name().clone();
-        let attempt = self.begin(now, refresh, key)?;
-        match self.send(&attempt) {
+        let mut attempt = self.begin(now, refresh, key)?;
+        let mut answered = self.send(&attempt);
+        // Who the client is was asked before the token was looked at, so it is unused.
+        if matches!(answered, Answered::Refused(Refusal::ClientInvalid))
+            && let Some(client) = self.client_now(&attempt.account)
+        {
+            self.end(&attempt, Outcome::Refused);
+            drop(attempt);
+            let mut now = self.held_account(&name)?;
+            now.account.client = client;
+            let refresh = now.refresh_token()?.clone();
+            attempt = self.begin(now, refresh, key)?;
+            answered = self.send(&attempt);
+        }
+        match answered {
             Answered::Granted(account) => self.keep(attempt, &name, *account),
             Answered::Refused(refusal) => Err(self.refused(&attempt, &name, refusal)),
             Answered::NotSent(failure) => {

@@ -20,6 +20,7 @@
 
 mod attempt;
 mod backoff;
+mod client;
 mod flights;
 mod held;
 mod keep;

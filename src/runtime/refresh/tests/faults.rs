@@ -261,3 +261,31 @@ fn failures_show_no_token() {
         );
     }
 }
+
+#[test]
+fn a_client_secret_that_changed_is_read_anew_once() {
+    let refused = || Step::Status(401, r#"{"error":"invalid_client"}"#);
+    let world = World::new(Issuer::new([refused(), Step::Grant, refused(), refused()]));
+    let runtime = world.runtime();
+    runtime.state_dir().create().unwrap();
+    let config = r#"{"oauth":{"providers":{"acme":{
+        "authorizationEndpoint":"http://127.0.0.1:1/auth",
+        "tokenEndpoint":"http://127.0.0.1:1/token","clientId":"id","scopes":["x"],
+        "clientSecretRef":{"source":"vault","provider":"default","id":"acme/secret"}}}}}"#;
+    std::fs::write(runtime.config_path(), config).unwrap();
+    let request = crate::runtime::service::Request::Put {
+        name: name("acme/secret"),
+        kind: crate::vault::RecordKind::ClientCredential,
+        meta: Default::default(),
+        expect: crate::vault::Expect::Any,
+    };
+    let secret = crate::secret::SecretValue::copy_of(b"new-secret");
+    runtime.call(request, vec![secret.clone()]).unwrap();
+    assert_eq!(ask(&runtime), got("access-2"));
+    let auth = world.stored(ACCOUNT).client.auth;
+    assert_eq!(auth, crate::oauth::ClientAuth::Basic(secret.into()));
+    // The record holds it now: refused again, there is nothing else to try.
+    assert_eq!(force(&runtime), Err(Code::OAuthRefused));
+    assert_eq!(world.issuer.sent().len(), 3);
+    assert_eq!((world.open_attempts(), world.reason()), (0, None));
+}

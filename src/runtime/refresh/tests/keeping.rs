@@ -232,6 +232,18 @@ fn an_answer_that_was_put_by_is_taken_by_whoever_comes_next() {
 }
 
 #[test]
+fn a_rekey_does_not_throw_away_an_answer_that_was_put_by() {
+    let (place, runtime) = put_by();
+    assert_eq!(place.try_rekey(), Err(Code::VaultConflict));
+    assert_eq!(ask(&runtime), Ok("access-1".to_owned()));
+    assert_eq!(place.try_rekey(), Ok(()));
+    assert_eq!(
+        text(stored(&mut place.open(), ACCOUNT).access.secret()),
+        "access-1"
+    );
+}
+
+#[test]
 fn an_answer_that_was_put_by_for_a_token_that_is_gone_is_not_taken() {
     let (place, _runtime) = put_by();
     let issuer = Arc::new(Issuer::new([]));
@@ -265,7 +277,7 @@ fn a_vault_that_is_open_for_reading_only_refreshes_nothing() {
 fn an_attempt_from_before_a_rekey_counts() {
     let world = World::new(Issuer::new([Step::LoseRequest]));
     assert_eq!(ask(&world.runtime()), Err(Code::OAuthUnavailable));
-    world.place.rekey();
+    world.place.try_rekey().unwrap();
     assert_eq!(world.open_attempts(), 1);
     world.issuer.script([Step::LoseRequest]);
     assert_eq!(ask(&world.runtime()), Err(Code::OAuthSignIn));

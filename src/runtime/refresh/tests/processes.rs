@@ -434,7 +434,10 @@ fn killed_processes_lose_only_answers_on_their_way_and_every_loss_is_told() {
     let heard = storm.heard.lock().unwrap();
     let again = ledger.came.values().filter(|times| **times > 1).count();
     let most = ledger.came.values().max().copied().unwrap_or_default();
-    eprintln!(
+    // Not `eprintln!`, which a test that passes does not show.
+    let mut out = std::io::stderr();
+    let _ = writeln!(
+        out,
         "refreshes {}, sent twice {again}, most {most}, in the first half of a life {}, \
          tokens given {}, kills {:?} and {} at random, sign-ins needed {}, {} of them by a \
          kill in the window and {} given up after two unanswered sends; other errors {:?}",

@@ -80,7 +80,7 @@ impl Place {
         OpenVault::open_with(file, &header, keys, self.anchors(), &options).unwrap()
     }
 
-    pub fn rekey(&self) {
+    pub fn try_rekey(&self) -> Result<(), Code> {
         let mut vault = self.open();
         let old = self.root(vault.vault().header());
         let new = RootKey::build(|key| key.fill(3));
@@ -90,7 +90,8 @@ impl Place {
             hint: RawKeyHint::File,
         };
         let slot = slot.wrap(&context, &new, &mut random::fill).unwrap();
-        vault.rekey(&old, &new, vec![slot], None).unwrap();
+        let rekeyed = vault.rekey(&old, &new, vec![slot], None);
+        rekeyed.map(|_| ()).map_err(|failure| failure.code)
     }
 
     fn root(&self, header: &Header) -> RootKey {
