@@ -12,5 +12,5 @@ pub mod qr;
 
 pub use browser::open_browser;
 pub use http::{Client, Http, NetError, Policy};
-pub use listener::{Cancel, Host, Listener, Reply, Verdict};
+pub use listener::{Cancel, ListenError, Listener, Reply, Verdict};
 pub use page::Page;

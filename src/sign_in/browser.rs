@@ -3,10 +3,10 @@
 use super::{News, Pasted, Person, SignedIn, Wish, exchange, fail, timed_out};
 use crate::error::{Code, Failure};
 use crate::net::listener::ListenError;
-use crate::net::{Cancel, Host, Http, Listener, Page, Reply, Verdict, open_browser};
+use crate::net::{Cancel, Http, Listener, Page, Reply, Verdict, open_browser};
 use crate::oauth::authorize::{Accepted, Answer, CodeFlow};
 use crate::oauth::callback::SaidNo;
-use crate::oauth::provider::{Provider, RedirectHost};
+use crate::oauth::provider::Provider;
 use crate::oauth::server::Server;
 use crate::sys::random;
 use std::os::fd::AsFd;
@@ -78,13 +78,7 @@ fn listen(provider: &Provider, wish: &Wish) -> Result<(Option<Listener>, Option<
     if wish.paste_only {
         return Ok((None, Some("pasting was asked for".to_owned())));
     }
-    let redirect = &provider.redirect;
-    let host = match redirect.host {
-        RedirectHost::V4 => Host::V4,
-        RedirectHost::V6 => Host::V6,
-        RedirectHost::Localhost => Host::Localhost,
-    };
-    match Listener::bind(host, &redirect.ports(), &redirect.path) {
+    match Listener::bind(&provider.redirect) {
         Ok(listener) => Ok((Some(listener), None)),
         // Another program's sign-in has the port: the person can still carry the address over.
         Err(error @ ListenError::Taken { .. }) => Ok((None, Some(error.to_string()))),

@@ -17,11 +17,11 @@ pub use reply::Reply;
 
 use super::page::Page;
 use crate::error::{Code, Coded};
+use crate::oauth::{Redirect, RedirectHost};
 use crate::secret::SecretValue;
 use head::{Head, Progress};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -37,46 +37,15 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// Tries to find a port that is free on both loopback addresses.
 const EPHEMERAL_TRIES: usize = 20;
 
-/// The host of a redirect address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// `127.0.0.1`.
-    V4,
-    /// `[::1]`.
-    V6,
-    /// `localhost`: a browser takes either address, so both are ours or the port is not.
-    Localhost,
-}
-
-impl Host {
-    /// The host as a redirect address spells it; `None` if it is not loopback.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "127.0.0.1" => Some(Host::V4),
-            "::1" | "[::1]" => Some(Host::V6),
-            "localhost" => Some(Host::Localhost),
-            _ => None,
-        }
-    }
-
-    fn addresses(self) -> &'static [IpAddr] {
-        const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        match self {
-            Host::V4 => &[V4],
-            Host::V6 => &[V6],
-            Host::Localhost => &[V4, V6],
-        }
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Host::V4 => "127.0.0.1",
-            Host::V6 => "[::1]",
-            Host::Localhost => "localhost",
-        })
+/// The addresses of a host. A browser takes either of `localhost`, so both are ours or the port is
+/// not.
+fn addresses(host: RedirectHost) -> &'static [IpAddr] {
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    match host {
+        RedirectHost::V4 => &[V4],
+        RedirectHost::V6 => &[V6],
+        RedirectHost::Localhost => &[V4, V6],
     }
 }
 
@@ -84,10 +53,10 @@ impl fmt::Display for Host {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// None of the ports is free.
-    #[error("no port of {host} is free: {}", listed(.ports))]
+    #[error("no port of {} is free: {}", .host.as_str(), listed(.ports))]
     Taken {
         /// The host of the redirect address.
-        host: Host,
+        host: RedirectHost,
         /// The ports that were tried.
         ports: Vec<u16>,
     },
@@ -184,36 +153,30 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<TcpListener>,
-    host: Host,
+    redirect: Redirect,
     port: u16,
-    path: String,
     limits: Limits,
     cancel: Cancel,
 }
 
 impl Listener {
-    /// Binds the first port that is free; 0 stands for any free port. `path` starts with a slash.
-    pub fn bind(host: Host, ports: &[u16], path: &str) -> Result<Self, ListenError> {
-        Self::bind_with(host, ports, path, Limits::default())
+    /// Binds the first port of the redirect address that is free.
+    pub fn bind(redirect: &Redirect) -> Result<Self, ListenError> {
+        Self::bind_with(redirect, Limits::default())
     }
 
     /// Like [`Listener::bind`], with other limits.
-    pub fn bind_with(
-        host: Host,
-        ports: &[u16],
-        path: &str,
-        limits: Limits,
-    ) -> Result<Self, ListenError> {
+    pub fn bind_with(redirect: &Redirect, limits: Limits) -> Result<Self, ListenError> {
         let mut sockets = None;
-        for port in ports {
-            sockets = bind_port(host, *port).map_err(ListenError::System)?;
+        for port in redirect.ports() {
+            sockets = bind_port(redirect.host, port).map_err(ListenError::System)?;
             if sockets.is_some() {
                 break;
             }
         }
         let sockets = sockets.ok_or_else(|| ListenError::Taken {
-            host,
-            ports: ports.to_vec(),
+            host: redirect.host,
+            ports: redirect.ports(),
         })?;
         let local = sockets.first().map(TcpListener::local_addr).transpose();
         let port = local
@@ -222,9 +185,8 @@ impl Listener {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         Ok(Self {
             sockets,
-            host,
+            redirect: redirect.clone(),
             port,
-            path: path.to_owned(),
             limits,
             cancel: Cancel(Arc::new(eventfd(0, flags)?)),
         })
@@ -237,7 +199,7 @@ impl Listener {
 
     /// The redirect address, exactly as the browser must come back to it.
     pub fn redirect_uri(&self) -> String {
-        format!("http://{}:{}{}", self.host, self.port, self.path)
+        self.redirect.uri(self.port)
     }
 
     /// A handle that ends the wait.
@@ -274,12 +236,12 @@ impl Listener {
 }
 
 /// All addresses of the host on one port; `None` if one of them is taken.
-fn bind_port(host: Host, port: u16) -> io::Result<Option<Vec<TcpListener>>> {
+fn bind_port(host: RedirectHost, port: u16) -> io::Result<Option<Vec<TcpListener>>> {
     let tries = if port == 0 { EPHEMERAL_TRIES } else { 1 };
     for _ in 0..tries {
         let mut sockets: Vec<TcpListener> = Vec::new();
         let mut taken = false;
-        for address in host.addresses() {
+        for address in addresses(host) {
             let same = sockets.first().map(TcpListener::local_addr).transpose()?;
             let port = same.map_or(port, |first| first.port());
             match TcpListener::bind(SocketAddr::new(*address, port)) {
@@ -362,7 +324,7 @@ impl Flow<'_> {
                 left.push(connection);
                 continue;
             }
-            let path = &self.listener.path;
+            let path = &self.listener.redirect.path;
             match connection.head.read(&mut connection.stream, path) {
                 Progress::Partial => left.push(connection),
                 Progress::Closed => {}

@@ -1,0 +1,15 @@
+//! OAuth against a real authorization server: sign-in, renewal, revocation, and what goes wrong on
+//! the way. The server's reuse detection is the witness that no refresh token is sent twice.
+
+// A test that can't go on has failed.
+#![allow(clippy::unwrap_used)]
+
+mod idp;
+
+mod oauth {
+    mod app;
+    mod callback;
+    mod chromium;
+    mod device;
+    mod tokens;
+}
