@@ -10,6 +10,7 @@ mod oauth {
     mod app;
     mod callback;
     mod chromium;
+    mod commands;
     mod device;
     mod tokens;
 }

@@ -161,17 +161,19 @@ fn choices(config: &Config) -> Vec<Choice> {
 
 fn choice(provider: &Provider, flow: FlowKind) -> Choice {
     let (id, label) = (&provider.id, &provider.label);
+    // What a label says in brackets is about the sign-in.
+    let vendor = label.split(" (").next().unwrap_or(label);
     let (name, text) = match flow {
         FlowKind::Pkce | FlowKind::Device => (id.clone(), format!("{label}: sign in")),
         FlowKind::ApiKey => (
             format!("{id}-api-key"),
-            format!("{label}: paste an API key"),
+            format!("{vendor}: paste an API key"),
         ),
         FlowKind::SetupToken => (
             "setup-token".to_owned(),
-            format!("{label}: paste what `claude setup-token` prints"),
+            format!("{vendor}: paste what `claude setup-token` prints"),
         ),
-        FlowKind::Paste => (format!("{id}-token"), format!("{label}: paste a token")),
+        FlowKind::Paste => (format!("{id}-token"), format!("{vendor}: paste a token")),
     };
     Choice {
         name,

@@ -1,0 +1,203 @@
+//! The commands against the real server: sign in, hand tokens to programs, sign out.
+
+use crate::idp::walker::Walker;
+use crate::idp::{Idp, Options};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+use url::Url;
+
+/// A state folder with a vault that a key file opens, and a config that knows the server.
+struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    fn new(idp: &Idp) -> Self {
+        let home = Self {
+            folder: TempDir::new().unwrap(),
+        };
+        let key = home.key();
+        home.ok(&["init", "--no-recovery", "--generate-key-file", &key]);
+        let config = json!({"oauth": {"providers": {"acme": {
+            "issuer": idp.issuer(),
+            "clientId": "public",
+            "scopes": ["openid", "offline_access", "email", "api"],
+            "extraAuthorizeParams": {"prompt": "consent"},
+            "env": ["ACME_TOKEN"],
+        }}}});
+        std::fs::write(home.state().join("reseal.json"), config.to_string()).unwrap();
+        home
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn key(&self) -> String {
+        self.folder.path().join("key").to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reseal"));
+        command.env_clear().env("PATH", "/usr/bin:/bin");
+        command.arg("--state-dir").arg(self.state());
+        command.arg("--no-input").args(args).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn unlock(&self) {
+        self.ok(&["vault", "unlock", "--key-file", &self.key()]);
+    }
+
+    /// Begins a sign-in; gives its first line of output.
+    fn begin(&self, args: &[&str]) -> (Child, BufReader<std::process::ChildStdout>, String) {
+        let login = ["models", "auth", "login", "--provider", "acme"];
+        let mut command = self.command(&[&login[..], args].concat());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        (child, lines, first.trim_end().to_owned())
+    }
+
+    /// Signs in as alice, with a browser that comes back to the listener.
+    fn sign_in(&self, idp: &Idp, args: &[&str]) {
+        let (child, _lines, url) = self.begin(&[args, &["--no-browser"]].concat());
+        let end = idp.sign_in(&url, &redirect_uri(&url));
+        let page = Walker::new("alice").get(&Url::parse(&end).unwrap());
+        assert_eq!(page.status(), 200, "{}", page.text());
+        succeeded(child);
+    }
+
+    fn profiles(&self, agent: &str) -> Value {
+        let place = format!("agents/{agent}/agent/auth-profiles.json");
+        let text = std::fs::read_to_string(self.state().join(place)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.run(&["vault", "lock"]);
+    }
+}
+
+fn redirect_uri(url: &str) -> String {
+    let url = Url::parse(url).unwrap();
+    let found = url.query_pairs().find(|(name, _)| name == "redirect_uri");
+    found.unwrap().1.into_owned()
+}
+
+#[track_caller]
+fn succeeded(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+fn opaque() -> Options {
+    Options {
+        opaque: true,
+        ..Options::default()
+    }
+}
+
+const PROFILE: &str = "acme:default";
+
+#[test]
+fn a_sign_in_gives_tokens_to_programs_until_the_sign_out() {
+    let idp = Idp::start_with(&opaque());
+    let home = Home::new(&idp);
+    home.ok(&["agents", "add", "second"]);
+    home.unlock();
+    home.sign_in(&idp, &["--sync-agents"]);
+    let profile = &home.profiles("main")["profiles"][PROFILE];
+    let record = "oauth/acme/default";
+    let reference = json!({"source": "vault", "provider": "default", "id": record});
+    assert_eq!(
+        *profile,
+        json!({"type": "oauth", "provider": "acme", "oauthRef": reference,
+            "email": "alice@example.com"})
+    );
+    assert_eq!(*profile, home.profiles("second")["profiles"][PROFILE]);
+    let token = home.ok(&["token", PROFILE]);
+    let token = token.trim_end();
+    assert_eq!(idp.introspect(token)["active"], json!(true));
+    let script = "printf %s \"$ACME_TOKEN\"";
+    let args = ["run", "--profile", PROFILE, "--", "sh", "-c", script];
+    assert_eq!(home.ok(&args), token);
+    assert_eq!(home.ok(&["secrets", "get", "-n", record]), token);
+    let status: Value = serde_json::from_str(&home.ok(&["--json", "models", "status"])).unwrap();
+    assert_eq!(status["auth"]["oauth"]["profiles"][0]["status"], "ok");
+
+    home.ok(&["models", "auth", "logout", PROFILE, "--yes"]);
+    assert_eq!(idp.introspect(token)["active"], json!(false));
+    assert_eq!(home.run(&["token", PROFILE]).status.code(), Some(3));
+    assert_eq!(home.profiles("second")["profiles"], json!({}));
+    assert_eq!(
+        home.ok(&["--json", "secrets", "list"])
+            .matches("oauth/")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn over_ssh_the_address_is_pasted() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    let key = home.key();
+    let args = ["--paste", "--no-browser", "--key-file", &key];
+    let (mut child, _lines, url) = home.begin(&args);
+    let end = idp.sign_in(&url, &redirect_uri(&url));
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "not an address").unwrap();
+    writeln!(stdin, "{end}").unwrap();
+    succeeded(child);
+    let token = home.ok(&["token", PROFILE, "--key-file", &key]);
+    assert!(token.len() > 20);
+}
+
+#[test]
+fn a_code_is_entered_on_another_device() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    let (child, mut lines, first) = home.begin(&["--device", "--json", "--key-file", &home.key()]);
+    let event: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(event["event"], "deviceCode");
+    let page = event["verificationUriComplete"].as_str().unwrap();
+    Walker::new("alice").approve_device(page);
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    succeeded(child);
+    let stored: Value = serde_json::from_str(rest.trim_end()).unwrap();
+    assert_eq!(stored["event"], "stored");
+    assert_eq!(stored["profileId"], PROFILE);
+}
+
+#[test]
+fn nobody_is_sent_to_a_browser_before_the_vault_is_open() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    let (child, _lines, first) = home.begin(&["--no-browser"]);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(first, "", "no address was shown");
+    assert!(idp.events().is_empty());
+}
