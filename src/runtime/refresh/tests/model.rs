@@ -59,7 +59,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// How often each token was sent without an answer, and whether it was answered for good.
+/// How often each token was sent without an answer since an answer last said that it is still good.
 #[derive(Default)]
 struct Ledger {
     unanswered: HashMap<String, usize>,
@@ -78,6 +78,9 @@ impl Ledger {
         );
         if matches!(step, Step::LoseAnswer | Step::LoseRequest | Step::Garble(_)) {
             *unanswered += 1;
+        } else if *step == Step::Keep {
+            // A grant without a successor: none of the sends before it used the token up.
+            *unanswered = 0;
         }
     }
 }
@@ -136,6 +139,26 @@ fn play(acts: Vec<Act>, owned: bool) {
         }
     }
     assert!(world.open_attempts() <= super::super::MAX_SENDS);
+}
+
+/// What a random run found: after an answer that leaves the token as it is, it counts anew.
+#[test]
+fn a_token_that_the_server_keeps_counts_anew() {
+    let ask = |process, forced, step| Act::Ask {
+        process,
+        forced,
+        step,
+    };
+    play(
+        vec![
+            ask(0, false, Step::LoseRequest),
+            ask(1, false, Step::Keep),
+            ask(0, true, Step::LoseAnswer),
+            Act::Restart(0),
+            ask(0, true, Step::Grant),
+        ],
+        true,
+    );
 }
 
 proptest! {
