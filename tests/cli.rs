@@ -12,6 +12,7 @@ mod cli {
     mod models;
     mod output;
     mod pointing;
+    mod probe;
     mod records;
     mod start;
     mod status;

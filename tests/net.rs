@@ -31,6 +31,7 @@ fn child() {
         url: url.parse::<Endpoint>().unwrap(),
         content_type: Some("application/json"),
         authorization: None,
+        headers: Vec::new(),
         body: Some(SecretValue::copy_of(b"canary")),
         accept_json: true,
     };

@@ -9,6 +9,7 @@ use crate::error::{Code, Failure, Kind};
 use crate::launch::Lookup;
 use crate::name::RecordName;
 use crate::profile::eligibility::check_key;
+use crate::profile::header::header;
 use crate::profile::order::split_pin;
 use crate::profile::{Expiry, Profile, ProfileType};
 use crate::runtime::service::{Reply, Request};
@@ -201,7 +202,7 @@ fn print(context: &Context, profile: &Profile, found: &Found) -> Result<(), CliE
         Some(at) => at.0.to_string(),
         None => "null".to_owned(),
     };
-    let (name, prefix) = header(profile);
+    let (name, prefix) = header(&profile.provider, profile.kind.profile_type());
     // Servers answer `bearer` and `Bearer`; the header's scheme is one of them in any case.
     let prefix = match found.token_type.as_deref() {
         Some(other) if !other.eq_ignore_ascii_case("bearer") => format!("{other} "),
@@ -216,16 +217,4 @@ fn print(context: &Context, profile: &Profile, found: &Found) -> Result<(), CliE
         ("headers", Part::Object(&header)),
     ]);
     context.out.secret(&document, true)
-}
-
-/// The header in which the provider's API takes the credential, and what stands before it there.
-fn header(profile: &Profile) -> (&'static str, &'static str) {
-    match (profile.provider.as_str(), profile.kind.profile_type()) {
-        ("anthropic", ProfileType::ApiKey) => ("x-api-key", ""),
-        ("google" | "gemini", ProfileType::ApiKey) => ("x-goog-api-key", ""),
-        ("azure-openai", ProfileType::ApiKey) => ("api-key", ""),
-        (_, ProfileType::ApiKey | ProfileType::Token | ProfileType::OAuth) => {
-            ("Authorization", "Bearer ")
-        }
-    }
 }

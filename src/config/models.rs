@@ -68,6 +68,14 @@ impl Models {
         meant.map_or(name, |(_, model)| model)
     }
 
+    /// The first model in use of a provider.
+    pub fn first_of(&self, provider: &str) -> Option<String> {
+        let names = self.default.iter().chain(&self.fallbacks);
+        let mut names = names.map(|name| self.resolve(name));
+        let is_of = |name: &&str| provider_of(name).is_some_and(|p| normal_provider(p) == provider);
+        names.find(is_of).map(str::to_owned)
+    }
+
     /// The providers of the models that are in use, fallbacks included.
     pub fn providers_in_use(&self) -> BTreeSet<String> {
         let first = self.default.iter().chain(&self.image);

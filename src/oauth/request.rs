@@ -30,6 +30,8 @@ pub struct HttpRequest {
     pub content_type: Option<&'static str>,
     /// The value of `Authorization`.
     pub authorization: Option<SecretValue>,
+    /// Further headers, such as `x-api-key`.
+    pub headers: Vec<(&'static str, SecretValue)>,
     /// The body.
     pub body: Option<SecretValue>,
     /// `Accept: application/json`; GitHub answers in form encoding without it.
@@ -79,12 +81,13 @@ impl<'a> Parameter<'a> {
 
 impl HttpRequest {
     /// `GET` of a JSON document.
-    pub(super) fn get(url: Endpoint) -> Self {
+    pub fn get(url: Endpoint) -> Self {
         Self {
             method: Method::Get,
             url,
             content_type: None,
             authorization: None,
+            headers: Vec::new(),
             body: None,
             accept_json: true,
         }
@@ -124,6 +127,7 @@ impl HttpRequest {
             url,
             content_type: Some(content_type),
             authorization: None,
+            headers: Vec::new(),
             body: Some(body),
             accept_json: true,
         }

@@ -10,6 +10,7 @@
 //! | [`Routing`]: what the config says about profiles | [`routing`] |
 //! | [`Reason`]: why a profile may not be used | [`eligibility`] |
 //! | [`order::effective`]: which profiles are tried, in which order | [`order`] |
+//! | [`header::header`]: how an API takes a credential | [`mod@header`] |
 //! | [`health::Health`]: how a credential stands, from what is known of it | [`health`] |
 //! | [`env_names`]: the variables that `run` sets | [`mod@env`] |
 //! | [`setup_token`]: the rules for Anthropic's setup tokens | [`setup_token`] |
@@ -24,6 +25,7 @@ pub mod cooldown;
 pub mod eligibility;
 pub mod entry;
 pub mod env;
+pub mod header;
 pub mod health;
 pub mod order;
 pub mod routing;

@@ -8,6 +8,7 @@
 //! | `ground` | what is read from config and profiles: every ref, active or not |
 //! | `resolve` | refs to values, grouped and in parallel |
 //! | `refresh` | a fresh access token of an OAuth record; the only sender of refresh tokens |
+//! | `probe` | does a provider's API take a credential |
 //! | `values` | what `vault` refs give |
 //! | `activate` | all active refs to a snapshot, published in one swap |
 //! | `export` | everything in a vault as one document, and back |
@@ -23,6 +24,7 @@ pub mod ground;
 pub mod local;
 pub mod open_vault;
 mod other_vaults;
+pub mod probe;
 pub mod refresh;
 pub mod resolve;
 pub mod service;

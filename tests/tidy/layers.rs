@@ -44,11 +44,16 @@ const EXPOSE: &[(&str, &str)] = &[
     ),
     ("src/cli/token.rs", "a credential is checked for its form"),
     (
+        "src/cli/models/status/probe.rs",
+        "a credential is checked for its form",
+    ),
+    (
         "src/cli/quickstart.rs",
         "the digest that the child's is compared with",
     ),
     ("src/net/http/mod.rs", "bodies and headers of requests"),
     ("src/runtime/export.rs", "an export is parsed"),
+    ("src/runtime/probe.rs", "a credential into a header"),
     (
         "src/helper/exec_provider/mod.rs",
         "the answer of the exec protocol",

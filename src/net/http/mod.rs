@@ -21,7 +21,7 @@ use crate::secret::SecretValue;
 use crate::sys::clock;
 use crate::time::{MAX_DURATION, UnixMs};
 use bytes::Bytes;
-use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, redirect, retry};
 use std::io::{self, Read};
 use std::time::{Duration, UNIX_EPOCH};
@@ -195,7 +195,7 @@ fn lent(value: &SecretValue) -> Bytes {
     Bytes::from_owner(Lent(value.clone()))
 }
 
-/// The headers of a request; `None` if `Authorization` holds bytes that no header may.
+/// The headers of a request; `None` if one holds bytes that no header may.
 fn headers(request: &HttpRequest) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     let accept = match request.accept_json {
@@ -211,10 +211,16 @@ fn headers(request: &HttpRequest) -> Option<HeaderMap> {
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
+    for (name, value) in &request.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let mut value = HeaderValue::from_maybe_shared(lent(value)).ok()?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
     Some(headers)
 }
 
-fn date_of(headers: &HeaderMap, name: &header::HeaderName) -> Option<UnixMs> {
+fn date_of(headers: &HeaderMap, name: &HeaderName) -> Option<UnixMs> {
     let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
     let since = date.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(since.as_millis()).ok().map(UnixMs)

@@ -43,6 +43,7 @@ fn post(url: &Endpoint) -> HttpRequest {
         url: url.clone(),
         content_type: Some("application/x-www-form-urlencoded"),
         authorization: Some(SecretValue::copy_of(b"Basic Y2FuYXJ5")),
+        headers: Vec::new(),
         body: Some(SecretValue::copy_of(
             format!("refresh_token={CANARY}").as_bytes(),
         )),
@@ -426,6 +427,21 @@ fn a_credential_that_no_header_can_carry_is_not_sent() {
     assert_eq!(
         not_sent(patient().send(&request).unwrap_err()),
         Fault::Header
+    );
+}
+
+#[test]
+fn further_headers_are_sent() {
+    let (url, server) = answering(WHOLE);
+    let request = HttpRequest {
+        headers: vec![("x-api-key", SecretValue::copy_of(CANARY.as_bytes()))],
+        ..HttpRequest::get(url)
+    };
+    assert_eq!(patient().send(&request).unwrap().status, 200);
+    let request = came_once(server);
+    assert!(
+        request.contains(&format!("x-api-key: {CANARY}\r\n")),
+        "{request}"
     );
 }
 

@@ -3,6 +3,7 @@
 //! Where the family shows a part of a key, this shows where the key is.
 
 use super::overview::{ConfigKey, Overview, ProfileView, ProviderView};
+use super::probe::Probes;
 use super::view::{label_of, remaining};
 use crate::cli::context::Context;
 use crate::profile::health::{Status, WARN_AFTER};
@@ -10,7 +11,7 @@ use crate::profile::{Credential, ProfileType};
 use crate::time::UnixMs;
 use serde_json::{Map, Value, json};
 
-pub fn document(context: &Context, overview: &Overview) -> Value {
+pub fn document(context: &Context, overview: &Overview, probes: Option<&Probes>) -> Value {
     let models = &overview.models;
     let default = models.default.as_deref();
     json!({
@@ -28,7 +29,7 @@ pub fn document(context: &Context, overview: &Overview) -> Value {
         },
         "aliases": models.aliases,
         "allowed": models.allowed,
-        "auth": auth(context, overview),
+        "auth": auth(context, overview, probes),
     })
 }
 
@@ -36,7 +37,7 @@ fn source(own: bool) -> &'static str {
     if own { "agent" } else { "defaults" }
 }
 
-fn auth(context: &Context, overview: &Overview) -> Value {
+fn auth(context: &Context, overview: &Overview, probes: Option<&Probes>) -> Value {
     let store = context.state.auth_profiles(&context.agent);
     let providers = overview.providers.iter();
     let with_oauth = providers.clone().filter_map(|provider| {
@@ -47,7 +48,7 @@ fn auth(context: &Context, overview: &Overview) -> Value {
         let has_other = provider.env.is_some() || provider.has_config_key();
         provider.in_use && provider.profiles.is_empty() && !has_other
     });
-    json!({
+    let mut document = json!({
         "storePath": store,
         "shellEnvFallback": {"enabled": false, "appliedKeys": []},
         "providersWithOAuth": with_oauth.collect::<Vec<_>>(),
@@ -60,7 +61,11 @@ fn auth(context: &Context, overview: &Overview) -> Value {
             "profiles": profiles(overview),
             "providers": providers.map(|p| provider_health(overview, p)).collect::<Vec<_>>(),
         },
-    })
+    });
+    if let Some(probes) = probes {
+        document["probes"] = probes.document(|provider| overview.models.first_of(provider));
+    }
+    document
 }
 
 /// How many credentials of a provider are OAuth accounts or tokens.

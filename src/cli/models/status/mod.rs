@@ -6,9 +6,11 @@
 //! | [`Overview`]: what is known, gathered once | [`overview`] |
 //! | the `--json` document, with the OpenClaw family's members | [`document`] |
 //! | the table and `--plain` | [`view`] |
+//! | `--probe` | [`probe`] |
 
 mod document;
 mod overview;
+mod probe;
 mod view;
 
 use crate::cli::context::Context;
@@ -18,6 +20,7 @@ use crate::error::{Code, Kind};
 use crate::profile::health::Status;
 use clap::Args;
 use overview::Overview;
+use probe::ProbeArgs;
 
 /// Arguments of `models status`.
 ///
@@ -36,25 +39,35 @@ pub(super) struct StatusArgs {
     check: bool,
 
     #[command(flatten)]
+    probe: ProbeArgs,
+
+    #[command(flatten)]
     unlock: UnlockArgs,
 }
 
 const DOING: &str = "look at the credentials";
 
 pub(super) fn run(context: &Context, args: &StatusArgs) -> Done {
-    if args.plain && context.out.json {
-        let why = "--plain and --json exclude each other";
+    let other = [(context.out.json, "--json"), (args.probe.probe, "--probe")];
+    if let Some((_, other)) = other.iter().find(|(given, _)| args.plain && *given) {
+        let why = format!("--plain and {other} exclude each other");
         return Err(CliError::because(DOING, Code::Usage, why));
     }
     let overview = Overview::read(context, &args.unlock)?;
+    let probes = match args.probe.probe {
+        true => Some(probe::run(context, &overview, &args.probe, &args.unlock)?),
+        false => None,
+    };
     if context.out.json {
-        context
-            .out
-            .document(&document::document(context, &overview))?;
+        let document = document::document(context, &overview, probes.as_ref());
+        context.out.document(&document)?;
     } else if args.plain {
         view::plain(context, &overview)?;
     } else {
         view::table(context, &overview)?;
+        if let Some(probes) = probes {
+            probes.table(context)?;
+        }
     }
     Ok(if args.check { verdict(&overview) } else { 0 })
 }

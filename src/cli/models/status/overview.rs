@@ -7,7 +7,6 @@ use crate::cli::error::CliError;
 use crate::cli::profiles::Profiles;
 use crate::cli::session::{self, UnlockArgs, unexpected};
 use crate::cli::state_files;
-use crate::config::ProviderConfig;
 use crate::config::models::Models;
 use crate::document::Path;
 use crate::error::Code;
@@ -16,7 +15,7 @@ use crate::oauth::AccountInfo;
 use crate::profile::eligibility::eligibility;
 use crate::profile::health::{Health, Held, Status, worst};
 use crate::profile::order::Order;
-use crate::profile::{Profile, ProfileType, Usage, env_names, normal_provider};
+use crate::profile::{Profile, ProfileType, Reason, Usage, env_names, normal_provider};
 use crate::reference::{SecretInput, SecretRef, Source};
 use crate::runtime::service::{Reply, Request};
 use crate::time::UnixMs;
@@ -34,6 +33,10 @@ pub struct Overview {
     pub providers: Vec<ProviderView>,
     /// True if something is unknown because the vault is locked.
     pub sealed: bool,
+    /// True if refs can be resolved without asking a person.
+    pub can_open: bool,
+    /// The config, as it stands.
+    pub config: Value,
 }
 
 /// One provider.
@@ -72,6 +75,8 @@ pub struct ProfileView {
     pub profile: Profile,
     /// How its credential stands.
     pub health: Health,
+    /// What speaks against the profile, if anything.
+    pub verdict: Option<Reason>,
     /// Its place in the order, from 1.
     pub place: Option<usize>,
     /// What is unusable until when.
@@ -129,6 +134,8 @@ impl Overview {
             models,
             providers,
             sealed,
+            can_open: vault.can_open,
+            config: document,
         })
     }
 
@@ -140,22 +147,29 @@ impl Overview {
     }
 }
 
-/// The records of the vault, if it could be looked at.
-struct Vault(Option<HashMap<RecordName, RecordInfo>>);
+/// The vault, as far as it can be looked at.
+struct Vault {
+    records: Option<HashMap<RecordName, RecordInfo>>,
+    can_open: bool,
+}
 
 impl Vault {
     fn look(context: &Context, unlock: &UnlockArgs, profiles: &Profiles) -> Result<Self, CliError> {
-        let is_vault = |(_, reference): (_, &SecretRef)| reference.source() == Source::Vault;
-        if !profiles.store.refs().any(is_vault) {
-            return Ok(Self(None));
-        }
-        let how_is_known = || -> Result<bool, CliError> {
+        let given = || -> Result<bool, CliError> {
             Ok(unlock.is_given() || !session::credentials()?.is_empty())
         };
-        let mut service = match session::daemon(context)? {
+        let client = session::daemon(context)?;
+        let can_open = client.is_some() || given()?;
+        let is_vault = |(_, reference): (_, &SecretRef)| reference.source() == Source::Vault;
+        if !can_open || !profiles.store.refs().any(is_vault) {
+            return Ok(Self {
+                records: None,
+                can_open,
+            });
+        }
+        let mut service = match client {
             Some(client) => Box::new(client),
-            None if how_is_known()? => session::service(context, unlock)?,
-            None => return Ok(Self(None)),
+            None => session::service(context, unlock)?,
         };
         let answer = session::ask(service.as_mut(), DOING, Request::List, Vec::new())?;
         let Reply::Records(records) = answer.reply else {
@@ -164,27 +178,21 @@ impl Vault {
         let by_name = records
             .into_iter()
             .map(|record| (record.name.clone(), record));
-        Ok(Self(Some(by_name.collect())))
+        Ok(Self {
+            records: Some(by_name.collect()),
+            can_open,
+        })
     }
 
     /// What a ref points at.
     fn held(&self, reference: Option<&SecretRef>, profiles: &Profiles) -> Held {
-        let Some(reference) = reference.filter(|found| found.source() == Source::Vault) else {
+        let Some(name) = reference.and_then(|found| profiles.config.own_record(found)) else {
             return Held::Elsewhere;
         };
-        let provider = profiles
-            .config
-            .provider(Source::Vault, reference.provider());
-        let is_ours = provider.is_ok_and(
-            |provider| matches!(&*provider, ProviderConfig::Vault(vault) if vault.path.is_none()),
-        );
-        if !is_ours {
-            return Held::Elsewhere;
-        }
-        let Some(records) = &self.0 else {
+        let Some(records) = &self.records else {
             return Held::Sealed;
         };
-        let Some(record) = reference.record().and_then(|name| records.get(&name)) else {
+        let Some(record) = records.get(&name) else {
             return Held::Absent;
         };
         let info = record.meta.other.get(AccountInfo::KEY);
@@ -231,6 +239,7 @@ fn profile(profiles: &Profiles, vault: &Vault, order: &Order, found: &Profile) -
     let held = vault.held(found.kind.credential().reference(), profiles);
     ProfileView {
         health: Health::of(&found.kind, verdict, &held, now),
+        verdict: verdict.err(),
         place: order
             .ids
             .iter()
