@@ -11,6 +11,7 @@ use crate::profile::eligibility::credential;
 use crate::profile::order::{Order, Query, effective, split_pin};
 use crate::profile::{self, Profile, Reason, State, Store, normal_provider};
 use crate::reference::SecretRef;
+use crate::store::files::Care;
 use crate::sys::clock;
 use crate::time::UnixMs;
 use std::collections::BTreeSet;
@@ -149,7 +150,9 @@ impl Profiles {
         if used.is_empty() {
             return;
         }
-        let noted = state_files::edit_state(context, &context.agent, &self.store, |state| {
+        // After a power cut the one before may come first again, which does no harm.
+        let (agent, store) = (&context.agent, &self.store);
+        let noted = state_files::edit_state_with(context, agent, store, Care::Whole, |state| {
             let mut used = used.iter();
             used.try_for_each(|profile| state.record_use(&profile.id, self.now))
         });

@@ -8,7 +8,7 @@ use crate::name::AgentId;
 use crate::profile::{ProfileError, State, Store};
 use crate::reference::Defaults;
 use crate::runtime::ground::trust_of;
-use crate::store::files::{self, MAX_STATE_FILE};
+use crate::store::files::{self, Care, MAX_STATE_FILE};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -215,6 +215,17 @@ pub fn edit_state(
     context: &Context,
     agent: &AgentId,
     store: &Store,
+    edit: impl FnMut(&mut State) -> Result<(), ProfileError>,
+) -> Result<State, Failure> {
+    edit_state_with(context, agent, store, Care::Durable, edit)
+}
+
+/// [`edit_state`], with as much care as is asked for.
+pub fn edit_state_with(
+    context: &Context,
+    agent: &AgentId,
+    store: &Store,
+    care: Care,
     mut edit: impl FnMut(&mut State) -> Result<(), ProfileError>,
 ) -> Result<State, Failure> {
     let path = context.state.auth_state(agent);
@@ -232,7 +243,9 @@ pub fn edit_state(
             Some(before) if before.as_slice() == state.text().as_bytes() => {
                 files::make_private(&path)?;
             }
-            before => files::write(&path, before.as_deref(), state.text().as_bytes())?,
+            before => {
+                files::write_with(&path, before.as_deref(), state.text().as_bytes(), care)?;
+            }
         }
         Ok(state)
     })

@@ -2,7 +2,7 @@
 //! notice when somebody else changed the file since it was read.
 //!
 //! Invariant: a file is either the old one or the new one, whole, on the disk when a write
-//! returns. Its mode and owner stay, and a symlink to it stays a symlink.
+//! returns (but for [`Care::Whole`]). Its mode and owner stay, and a symlink to it stays a symlink.
 
 use super::disk::{Disk, OsDisk};
 use super::vault_file::parent;
@@ -80,6 +80,28 @@ pub fn read_secret(path: &Path, max: usize) -> Result<SecretValue, StoreError> {
 /// `config.conflict` if it holds something else; `vault.busy` if another process keeps writing it;
 /// `file.too_large` over [`MAX_STATE_FILE`]; `file.permission`; `file.io`.
 pub fn write(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), StoreError> {
+    write_with(path, before, after, Care::Durable)
+}
+
+/// What a power cut may do to a write that has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Nothing.
+    Durable,
+    /// Bring back the older file, whole; saves a wait for the disk.
+    Whole,
+}
+
+/// [`write()`], with as much care as is asked for.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_with(
+    path: &Path,
+    before: Option<&[u8]>,
+    after: &[u8],
+    care: Care,
+) -> Result<(), StoreError> {
     if after.len() > MAX_STATE_FILE {
         let max = MAX_STATE_FILE as u64;
         return Err(StoreError::TooLarge {
@@ -88,11 +110,11 @@ pub fn write(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), Sto
         });
     }
     match before {
-        None => write_new(path, after),
+        None => write_new(path, after, care),
         Some(before) => {
             let target = follow(path)?;
             let old = lock_unchanged(&target, before)?;
-            replace(&target, &old, None, after)
+            replace(&target, &old, None, after, care)
         }
     }
 }
@@ -138,7 +160,7 @@ pub fn make_private(path: &Path) -> Result<(), StoreError> {
 pub fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let target = match follow(path) {
         Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return match write_new(path, bytes) {
+            return match write_new(path, bytes, Care::Durable) {
                 // Somebody made it meanwhile.
                 Err(StoreError::Conflict(_)) => overwrite_old(&follow(path)?, bytes),
                 other => other,
@@ -160,7 +182,7 @@ fn overwrite_old(target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
             why: "is owned by another user, in a folder where others can make files",
         });
     }
-    replace(target, &old, Some(PRIVATE), bytes)
+    replace(target, &old, Some(PRIVATE), bytes, Care::Durable)
 }
 
 const PRIVATE: u32 = 0o600;
@@ -256,7 +278,7 @@ fn lock_unchanged(path: &Path, before: &[u8]) -> Result<File, StoreError> {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+fn write_new(path: &Path, bytes: &[u8], care: Care) -> Result<(), StoreError> {
     let conflict = || StoreError::Conflict(path.to_path_buf());
     if fs::symlink_metadata(path).is_ok() {
         return Err(conflict());
@@ -270,15 +292,29 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
             .inspect_err(|error| taken = error.kind() == io::ErrorKind::AlreadyExists)
     })
     .map_err(|error| if taken { conflict() } else { error })?;
-    sync_parent(path)
+    settle(path, care)
 }
 
-fn replace(path: &Path, old: &File, mode: Option<u32>, bytes: &[u8]) -> Result<(), StoreError> {
+fn replace(
+    path: &Path,
+    old: &File,
+    mode: Option<u32>,
+    bytes: &[u8],
+    care: Care,
+) -> Result<(), StoreError> {
     let temp = Temp::beside(path)?;
     temp.take_over(old, mode)?;
     temp.fill(bytes)?;
     temp.name(|temp| fs::rename(temp, path))?;
-    sync_parent(path)
+    settle(path, care)
+}
+
+/// Sees to it that a new name is on the disk, if that matters.
+fn settle(path: &Path, care: Care) -> Result<(), StoreError> {
+    match care {
+        Care::Durable => sync_parent(path),
+        Care::Whole => Ok(()),
+    }
 }
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
