@@ -158,6 +158,8 @@ codes! {
         "The file changed while it was being edited; nothing was written.";
     ConfigPlaintext = "config.plaintext", Denied,
         "A plaintext value stands where a SecretRef belongs.";
+    PlanInvalid = "plan.invalid", Invalid,
+        "A plan is not valid, or does not fit the files; the message names the place.";
     ProfilesInvalid = "profiles.invalid", Corrupt,
         "An auth-profiles.json or auth-state.json file can't be read; nothing was overwritten.";
     ProfileAbsent = "profile.absent", Absent, "There is no such auth profile.";

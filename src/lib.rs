@@ -6,15 +6,16 @@
 //!
 //! ```text
 //!  9  cli
-//!  8  daemon  launch  helper  sign_in  credentials
+//!  8  apply  daemon  launch  helper  sign_in  credentials
 //!  7  runtime
 //!  6  unlock  store  source  net  token_store
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
-//!  5  snapshot   4  config   3  profile  oauth   2  vault  reference  document   1  crypto
+//!  5  snapshot  plan   4  config   3  profile  oauth   2  vault  reference  document   1  crypto
 //!  0  secret  name  time  error
 //! -1  sys
 //! ```
 
+pub mod apply;
 pub mod cli;
 pub mod config;
 pub mod credentials;
@@ -27,6 +28,7 @@ pub mod launch;
 pub mod name;
 pub mod net;
 pub mod oauth;
+pub mod plan;
 pub mod profile;
 pub mod reference;
 pub mod runtime;

@@ -137,6 +137,43 @@ impl RecordName {
     }
 }
 
+impl RecordName {
+    /// The record that holds the secret of an agent's profile: as [`RecordName::for_profile`] for
+    /// the agent main, and `agents/AGENT/PROVIDER/NAME` for any other. Two profiles of one state
+    /// folder never share a name: the first form has one `/`, this one three.
+    pub fn for_agent_profile(agent: &AgentId, profile: &ProfileId) -> Result<Self, NameError> {
+        if *agent == AgentId::main() {
+            return Self::for_profile(profile);
+        }
+        Self::of_parts(
+            "agents",
+            [agent.as_str(), profile.provider(), profile.name()],
+        )
+    }
+
+    /// The record that holds the secret of a place in a config: `config/`, then the keys of its
+    /// path with the same escape, `/` between them. A path has two keys at least, so the name is
+    /// never that of a profile.
+    pub fn for_config_path<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Self, NameError> {
+        Self::of_parts("config", keys)
+    }
+
+    fn of_parts<'a>(
+        first: &str,
+        parts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, NameError> {
+        let mut text = first.to_owned();
+        for part in parts {
+            if part.is_empty() {
+                return Err(NameError::Record);
+            }
+            text.push('/');
+            escape_into(&mut text, part);
+        }
+        text.parse()
+    }
+}
+
 /// Escapes one part of a profile id. A part that is only dots would be a forbidden segment, and a
 /// part that starts with something else than a letter or digit a forbidden first character, so
 /// their first character is escaped too; but `#` can't start a name, hence the `x` before it.
@@ -280,7 +317,35 @@ mod tests {
         assert_eq!(name("_a:b"), "x##5fa/b");
     }
 
+    #[test]
+    fn records_of_other_agents_and_of_config_paths() {
+        let profile: ProfileId = "openai:default".parse().unwrap();
+        let of = |agent: &str| {
+            RecordName::for_agent_profile(&agent.parse().unwrap(), &profile).map(|n| n.to_string())
+        };
+        assert_eq!(of("main").as_deref(), Ok("openai/default"));
+        assert_eq!(of("coder").as_deref(), Ok("agents/coder/openai/default"));
+        let path = |keys: &[&str]| RecordName::for_config_path(keys.iter().copied());
+        let name = path(&["models", "providers", "a.b_c", "apiKey"]).unwrap();
+        assert_eq!(name.as_str(), "config/models/providers/a.b_c/apiKey");
+        let name = path(&["talk", "..", "x/y", "#"]).unwrap();
+        assert_eq!(name.as_str(), "config/talk/#2e./x#2fy/#23");
+        assert_eq!(path(&["a", ""]), Err(NameError::Record));
+        assert_eq!(path(&["a", &"k".repeat(256)]), Err(NameError::Record));
+    }
+
     proptest! {
+        #[test]
+        fn the_path_escape_is_injective(
+            a in proptest::collection::vec("[a-z_#x./ -]{1,4}", 2..4),
+            b in proptest::collection::vec("[a-z_#x./ -]{1,4}", 2..4),
+        ) {
+            let name = |keys: &[String]| {
+                RecordName::for_config_path(keys.iter().map(String::as_str)).unwrap()
+            };
+            prop_assert_eq!(name(&a) == name(&b), a == b);
+        }
+
         #[test]
         fn the_profile_escape_is_injective(
             a in "[a-z_#x.]{1,4}:[a-z@#/:. +_-]{1,6}", b in "[a-z_#x.]{1,4}:[a-z@#/:. +_-]{1,6}",

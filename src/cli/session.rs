@@ -203,6 +203,7 @@ pub fn unexpected(doing: &str, reply: &Reply) -> CliError {
         Reply::Records(_) => "records",
         Reply::Versions(_) => "versions",
         Reply::Committed(_) => "committed",
+        Reply::Compared(_) => "compared",
         Reply::Resolved(_) => "resolved",
         Reply::Report(_) => "report",
         Reply::Verified(_) => "verified",

@@ -17,6 +17,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// The steps of the pattern: a key, `*` for any key, `[]` for any element.
+    pub fn steps(&self) -> &[&'static str] {
+        &self.steps
+    }
+
     /// The pattern as text.
     pub fn pattern(&self) -> String {
         self.steps.join(".").replace(".[]", "[]")

@@ -132,6 +132,7 @@ fn limit_of(ask: &Ask) -> Duration {
             | Request::SignOut { .. }
             | Request::CheckWritable
             | Request::Put { .. }
+            | Request::Compare { .. }
             | Request::Remove { .. }
             | Request::Rename { .. }
             | Request::Restore { .. }

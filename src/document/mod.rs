@@ -69,9 +69,19 @@ impl Document {
     /// # Errors
     /// Syntax errors with their place; [`MAX_DOCUMENT`] and [`MAX_DEPTH`] exceeded.
     pub fn parse(text: &str, name: &str) -> Result<Self, DocumentError> {
-        if text.len() > MAX_DOCUMENT {
+        Self::parse_up_to(text, name, MAX_DOCUMENT)
+    }
+
+    /// [`Document::parse`] for what may be larger than a config: at most `max` bytes. An edit still
+    /// has to end within [`MAX_DOCUMENT`].
+    ///
+    /// # Errors
+    /// As [`Document::parse`].
+    pub fn parse_up_to(text: &str, name: &str, max: usize) -> Result<Self, DocumentError> {
+        if text.len() > max {
             return Err(DocumentError::TooLarge {
                 file: name.to_owned(),
+                max,
             });
         }
         let value = read(text, name)?;
@@ -193,6 +203,7 @@ impl Document {
         if text.len() > MAX_DOCUMENT {
             return Err(DocumentError::TooLarge {
                 file: self.name.clone(),
+                max: MAX_DOCUMENT,
             });
         }
         if read(&text, &self.name)? != expected {
@@ -388,11 +399,13 @@ pub enum DocumentError {
         /// What is wrong there.
         problem: String,
     },
-    /// Over [`MAX_DOCUMENT`].
-    #[error("{file}: larger than {MAX_DOCUMENT} bytes")]
+    /// Over its limit, [`MAX_DOCUMENT`] for most.
+    #[error("{file}: larger than {max} bytes")]
     TooLarge {
         /// The file.
         file: String,
+        /// The limit in bytes.
+        max: usize,
     },
     /// Something that is neither an object nor an array, or an array without that element.
     #[error("{file}: {path} can't be set: what stands above it has no such place")]

@@ -100,9 +100,12 @@ fn limits() {
     assert_eq!(
         error,
         DocumentError::TooLarge {
-            file: "t".to_owned()
+            file: "t".to_owned(),
+            max: MAX_DOCUMENT,
         }
     );
+    assert!(Document::parse_up_to("[1]", "t", 3).is_ok());
+    assert!(Document::parse_up_to("[12]", "t", 3).is_err());
     let mut document = parse("{}");
     let value = json!("x".repeat(MAX_DOCUMENT));
     assert!(document.set(&path("a"), value).is_err());

@@ -176,6 +176,13 @@ impl Store {
         self.document.value()
     }
 
+    /// The line on which a profile stands, from 1.
+    pub fn line(&self, id: &ProfileId) -> Option<usize> {
+        self.document
+            .position(&path(id))
+            .map(|position| position.line)
+    }
+
     /// Every field that holds plaintext.
     pub fn plaintext(&self) -> Vec<Plaintext> {
         let fields = self.profiles.iter().flat_map(|profile| {

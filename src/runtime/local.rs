@@ -11,7 +11,8 @@ use super::other_vaults::OtherVaults;
 use super::refresh::{self, Network, Refreshing, Ttl, Want};
 use super::resolve::{Outcomes, Resolver};
 use super::service::{
-    Answer, Committed, MAX_RESOLVE_REFS, Outcome, Reply, Request, Service, VaultStatus, VersionInfo,
+    Answer, Committed, Comparison, MAX_RESOLVE_REFS, Outcome, Reply, Request, Service, VaultStatus,
+    VersionInfo,
 };
 use super::status;
 use super::values::Values;
@@ -132,6 +133,7 @@ impl Runtime {
                 meta,
                 expect,
             } => self.put(name, kind, meta, expect, secrets),
+            Request::Compare { name } => self.compare(&name, secrets),
             Request::Remove { name, expect } => {
                 let change = Change::Delete {
                     name: name.clone(),
@@ -388,6 +390,24 @@ impl Runtime {
             expect,
         };
         self.commit(vec![change], &[&name], Some(&name))
+    }
+
+    fn compare(&self, name: &RecordName, secrets: Vec<SecretValue>) -> Result<Answer, Failure> {
+        let [value] = secrets.as_slice() else {
+            return Err(Failure::new(
+                Code::Bug,
+                "a comparison takes exactly one value",
+            ));
+        };
+        self.with_current_vault(|vault| {
+            let comparison = match vault.get(name, None) {
+                Ok((_, sealed)) if sealed == *value => Comparison::Same,
+                Ok(_) => Comparison::Other,
+                Err(failure) if failure.code == Code::RecordAbsent => Comparison::Absent,
+                Err(failure) => return Err(failure),
+            };
+            Ok(Reply::Compared(comparison))
+        })
     }
 
     /// Stores a sign-in. What was not known of earlier attempts to refresh is of no interest now.

@@ -70,6 +70,12 @@ pub enum Request {
         /// What must be there before.
         expect: Expect,
     },
+    /// Compares what a record holds with the one attachment, in constant time. Reply:
+    /// [`Reply::Compared`]. No value comes back, so an account can be compared whole.
+    Compare {
+        /// The record.
+        name: RecordName,
+    },
     /// Removes a record. Reply: [`Reply::Committed`].
     Remove {
         /// The record.
@@ -137,6 +143,8 @@ pub enum Reply {
     Versions(Vec<VersionInfo>),
     /// A change is durable.
     Committed(Committed),
+    /// See [`Request::Compare`].
+    Compared(Comparison),
     /// See [`Request::Resolve`].
     Resolved(Vec<Outcome>),
     /// See [`Request::Report`].
@@ -180,6 +188,18 @@ pub enum Outcome {
     Ok,
     /// Not resolved, and why.
     Failed(Failure),
+}
+
+/// What a record holds, compared with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Comparison {
+    /// There is no such record.
+    Absent,
+    /// The same bytes.
+    Same,
+    /// Other bytes.
+    Other,
 }
 
 /// What became of the tokens of an account that was signed out.

@@ -135,6 +135,75 @@ pub fn remove(path: &Path, before: &[u8]) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// Looks whether [`write()`] could replace a file, or make one that is not there, without writing:
+/// so that work that needs several files can be refused before it starts.
+///
+/// # Errors
+/// `file.permission` naming the file: it is not regular, is read-only, is owned by a user whom a
+/// new file could not be given to, or its folder takes no new file; `file.io`.
+pub fn check_replaceable(path: &Path) -> Result<(), StoreError> {
+    let refuse = |path: &Path, why| {
+        let path = path.to_path_buf();
+        Err(StoreError::Unsafe { path, why })
+    };
+    let target = match follow(path) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            path.to_path_buf()
+        }
+        other => {
+            let target = other?;
+            let old = open_regular(&target)?;
+            let metadata = old.metadata().map_err(StoreError::io("look at", &target))?;
+            let me = rustix::process::geteuid();
+            if metadata.mode() & 0o222 == 0 {
+                return refuse(path, "is read-only (its mode has no write bit)");
+            }
+            if metadata.uid() != me.as_raw() && !me.is_root() {
+                return refuse(path, "is owned by another user, who would lose it");
+            }
+            target
+        }
+    };
+    let folder = parent(&target);
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(folder, access)
+        .map_err(io::Error::from)
+        .map_err(StoreError::io("make a file in", folder))
+}
+
+/// Removes what a write of this file left behind that was killed: the file under its temporary
+/// name. `now` is what the file holds; nothing happens while another process writes it.
+///
+/// # Errors
+/// `file.io` if one is there and can't be removed.
+pub fn clear_leftovers(path: &Path, now: &[u8]) -> Result<(), StoreError> {
+    let target = follow(path)?;
+    // Whoever writes the file holds this lock before the temporary file is made.
+    let _held = match lock_unchanged(&target, now) {
+        Err(StoreError::Conflict(_) | StoreError::Busy { .. }) => return Ok(()),
+        other => other?,
+    };
+    let mut prefix = target.file_name().unwrap_or_default().to_os_string();
+    prefix.push(TEMP_MARK);
+    let folder = parent(&target);
+    let entries = fs::read_dir(folder).map_err(StoreError::io("list", folder))?;
+    for entry in entries {
+        let entry = entry.map_err(StoreError::io("list", folder))?;
+        let name = entry.file_name();
+        let rest = name
+            .as_encoded_bytes()
+            .strip_prefix(prefix.as_encoded_bytes());
+        let is_ours = rest.is_some_and(|rest| {
+            rest.len() == 2 * TEMP_RANDOM && rest.iter().all(u8::is_ascii_hexdigit)
+        });
+        if is_ours {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes a file of ours away from others, if they can read or write it.
 ///
 /// # Errors
@@ -186,6 +255,10 @@ fn overwrite_old(target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 const PRIVATE: u32 = 0o600;
+/// What stands between the name of a file and the random part of its temporary name.
+const TEMP_MARK: &str = ".tmp-";
+/// Random bytes in a temporary name.
+const TEMP_RANDOM: usize = 8;
 
 /// Ours or root's.
 fn is_trusted(metadata: &fs::Metadata) -> bool {
@@ -333,10 +406,11 @@ struct Temp {
 
 impl Temp {
     fn beside(target: &Path) -> Result<Self, StoreError> {
-        let mut random = [0u8; 8];
+        let mut random = [0u8; TEMP_RANDOM];
         sys::random::fill(&mut random);
         let mut name = target.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".tmp-{}", data_encoding::HEXLOWER.encode(&random)));
+        name.push(TEMP_MARK);
+        name.push(data_encoding::HEXLOWER.encode(&random));
         let path = parent(target).join(name);
         let file = fs::OpenOptions::new()
             .write(true)

@@ -144,7 +144,7 @@ pub fn parse_request(json: &[u8], payload: usize) -> Result<Part<Ask>, FrameErro
         _ => return Err(FrameError::Body),
     };
     let expected = match &body {
-        Ask::Request(Request::Put { .. }) | Ask::Unlock(_) => 1,
+        Ask::Request(Request::Put { .. } | Request::Compare { .. }) | Ask::Unlock(_) => 1,
         Ask::Request(_) => 0,
     };
     envelope.part.finish(body, expected)

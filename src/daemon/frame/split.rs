@@ -112,6 +112,7 @@ fn halve(reply: &mut Reply, secrets: &mut Vec<SecretValue>) -> Option<(Reply, Ve
         | Reply::Token(_)
         | Reply::SignedOut(_)
         | Reply::Committed(_)
+        | Reply::Compared(_)
         | Reply::Verified(_)
         | Reply::Done => return None,
     };

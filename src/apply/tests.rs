@@ -1,0 +1,371 @@
+//! The engine and the draft, on real files and a real vault.
+
+use super::*;
+use crate::plan::{Drawn, Plan, Via, draw};
+use crate::profile::Store;
+use crate::runtime::local::Local;
+use crate::runtime::open_vault::{Birth, OpenVault};
+use crate::store::{Options, StateDir};
+use crate::sys;
+use crate::vault::slot::RawKeyHint;
+use crate::vault::{NewSlot, VaultMeta};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+const KEY: &str = "canary-groq-0123456789abcdef";
+const PROFILE_KEY: &str = "canary-openai-0123456789abcdef";
+
+struct World {
+    folder: tempfile::TempDir,
+    state: StateDir,
+    service: Local,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::at(folder.path().join("state"));
+        state.create().unwrap();
+        let slots = |context: &_, root: &_| -> Result<Birth, Failure> {
+            let new = NewSlot::Raw {
+                secret: SecretValue::copy_of(&[7; 32]),
+                hint: RawKeyHint::File,
+            };
+            let slot = new.wrap(context, root, &mut sys::random::fill)?;
+            let meta = VaultMeta::default();
+            Ok(Birth {
+                slots: vec![slot],
+                meta,
+            })
+        };
+        let vault =
+            OpenVault::create(&state.vault(), Options::default(), &state.anchors(), slots).unwrap();
+        let service = Local::new(state.clone(), state.config(), vault);
+        Self {
+            folder,
+            state,
+            service,
+        }
+    }
+
+    /// Our own folder with a config and profiles that hold plaintext.
+    fn filled() -> Self {
+        let world = Self::new();
+        world.write("state/reseal.json", CONFIG);
+        world.state.create_agent(&"main".parse().unwrap()).unwrap();
+        world.write("state/agents/main/agent/auth-profiles.json", PROFILES);
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn site(&self) -> Site {
+        Site::own(&self.state, self.state.config())
+    }
+
+    fn program(&self) -> Program {
+        Program {
+            path: fs::canonicalize(std::env::current_exe().unwrap()).unwrap(),
+            state_dir: self.state.root().to_path_buf(),
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        draw_of(&self.site(), &Via::Vault).plan
+    }
+
+    fn draft(&mut self, plan: &Plan) -> Result<Draft, Failure> {
+        let (site, program) = (self.site(), self.program());
+        draft(plan, &site, &program, &mut self.service)
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<Report, Failure> {
+        let draft = self.draft(plan)?;
+        run(&mut self.service, &draft.changes, &mut |_| {})
+    }
+
+    fn value(&mut self, name: &str) -> Option<String> {
+        let request = Request::Get {
+            name: name.parse().unwrap(),
+            version: None,
+        };
+        let answer = self.service.call(request, Vec::new()).ok()?;
+        Some(String::from_utf8(answer.secrets[0].expose().to_vec()).unwrap())
+    }
+}
+
+fn draw_of(site: &Site, via: &Via) -> Drawn {
+    let bytes = site::read(&site.config).unwrap().unwrap();
+    let document = site::parse(&site.config, &bytes).unwrap();
+    let config = crate::config::Config::read(&document, crate::config::Trust::Own).unwrap();
+    let stores: Vec<_> = site
+        .agents()
+        .unwrap()
+        .into_iter()
+        .map(|agent| {
+            let path = site.profiles(&agent);
+            let text = fs::read_to_string(&path).unwrap();
+            let store = Store::parse(&text, "profiles", &config.defaults).unwrap();
+            (agent, store)
+        })
+        .collect();
+    let stores: Vec<_> = stores.iter().map(|(agent, store)| (agent, store)).collect();
+    draw(&config, &stores, via)
+}
+
+const CONFIG: &str = r#"{
+  // The key of groq.
+  "models": {"providers": {
+    "groq": {"apiKey": "canary-groq-0123456789abcdef", "baseUrl": "https://x.example"}, // kept
+  }},
+  "unknown": [1, 2,],
+}
+"#;
+
+const PROFILES: &str = r#"{"version": 1, "profiles": {
+  "openai:default": {"type": "api_key", "provider": "openai",
+    "key": "canary-openai-0123456789abcdef", "extra": {"a": 1}},
+  "groq:default": {"type": "api_key", "provider": "groq", "key": "canary-groq-0123456789abcdef"}
+}, "order": {"openai": ["openai:default"]}}
+"#;
+
+#[test]
+fn a_plan_moves_every_value_and_keeps_everything_else() {
+    let mut world = World::filled();
+    let config = world.path("state/reseal.json");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+    let plan = world.plan();
+    let report = world.apply(&plan).unwrap();
+    assert_eq!((report.stored.len(), report.rewritten.len()), (3, 2));
+    assert_eq!(
+        world
+            .value("config/models/providers/groq/apiKey")
+            .as_deref(),
+        Some(KEY)
+    );
+    assert_eq!(world.value("openai/default").as_deref(), Some(PROFILE_KEY));
+    let text = world.read("state/reseal.json");
+    assert!(!text.contains("canary"));
+    assert!(text.contains("// The key of groq.") && text.contains("// kept"));
+    assert!(text.contains("\"unknown\": [1, 2,]"));
+    assert_eq!(
+        fs::metadata(&config).unwrap().permissions().mode() & 0o777,
+        0o640
+    );
+    let profiles: Value =
+        serde_json::from_str(&world.read("state/agents/main/agent/auth-profiles.json")).unwrap();
+    let expected = json!({"type": "api_key", "provider": "openai", "extra": {"a": 1},
+        "keyRef": {"source": "vault", "provider": "default", "id": "openai/default"}});
+    assert_eq!(profiles["profiles"]["openai:default"], expected);
+    assert_eq!(profiles["order"], json!({"openai": ["openai:default"]}));
+    // Once more: nothing is left to do.
+    let again = world.apply(&plan).unwrap();
+    assert_eq!(again, Report::default());
+    assert!(world.plan().targets.is_empty());
+}
+
+#[test]
+fn a_file_that_changed_meanwhile_stops_everything() {
+    let mut world = World::filled();
+    let plan = world.plan();
+    let draft = world.draft(&plan).unwrap();
+    let profiles = "state/agents/main/agent/auth-profiles.json";
+    world.write(profiles, &PROFILES.replace("\"a\": 1", "\"a\": 2"));
+    let failure = run(&mut world.service, &draft.changes, &mut |_| {}).unwrap_err();
+    assert_eq!(failure.code, Code::ConfigConflict);
+    assert!(failure.message.contains("auth-profiles.json"), "{failure}");
+    assert_eq!(world.read("state/reseal.json"), CONFIG);
+    assert_eq!(world.value("openai/default"), None);
+}
+
+#[test]
+fn a_record_with_another_value_stops_everything() {
+    let mut world = World::filled();
+    let put = Request::Put {
+        name: "openai/default".parse().unwrap(),
+        kind: RecordKind::ApiKey,
+        meta: Meta::default(),
+        expect: Expect::Absent,
+    };
+    let other = SecretValue::copy_of(b"another");
+    world.service.call(put, vec![other]).unwrap();
+    let plan = world.plan();
+    let failure = world.apply(&plan).unwrap_err();
+    assert_eq!(failure.code, Code::RecordExists);
+    assert!(failure.message.contains("openai/default"), "{failure}");
+    assert_eq!(world.read("state/reseal.json"), CONFIG);
+    assert_eq!(world.value("config/models/providers/groq/apiKey"), None);
+}
+
+#[test]
+fn a_symlink_stays_and_a_read_only_file_is_refused() {
+    let mut world = World::filled();
+    let (config, real) = (
+        world.path("state/reseal.json"),
+        world.path("dotfiles/reseal.json"),
+    );
+    world.write("dotfiles/reseal.json", CONFIG);
+    fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink(&real, &config).unwrap();
+    let plan = world.plan();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o400)).unwrap();
+    let failure = world.apply(&plan).unwrap_err();
+    assert_eq!(failure.code, Code::FilePermission);
+    assert!(
+        failure.message.contains("reseal.json is read-only"),
+        "{failure}"
+    );
+    assert_eq!(world.value("openai/default"), None);
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o600)).unwrap();
+    world.apply(&plan).unwrap();
+    assert!(fs::symlink_metadata(&config).unwrap().is_symlink());
+    assert!(!world.read("dotfiles/reseal.json").contains("canary"));
+}
+
+#[test]
+fn what_a_killed_write_left_behind_goes() {
+    let mut world = World::filled();
+    let left = "state/reseal.json.tmp-0123456789abcdef";
+    world.write(left, CONFIG);
+    world.write("state/reseal.json.tmp-mine", "another program's");
+    let plan = world.plan();
+    world.apply(&plan).unwrap();
+    assert!(!world.path(left).exists());
+    assert!(world.path("state/reseal.json.tmp-mine").exists());
+}
+
+/// Values of places that an interrupted run had done come from the vault.
+#[test]
+fn a_half_done_run_is_finished() {
+    let mut world = World::filled();
+    let plan = world.plan();
+    let draft = world.draft(&plan).unwrap();
+    let changes = Changes {
+        files: draft.changes.files.into_iter().take(1).collect(),
+        ..draft.changes
+    };
+    run(&mut world.service, &changes, &mut |_| {}).unwrap();
+    let draft = world.draft(&plan).unwrap();
+    assert_eq!((draft.changes.files.len(), draft.moved.len()), (1, 3));
+    world.apply(&plan).unwrap();
+    assert!(
+        !world
+            .read("state/agents/main/agent/auth-profiles.json")
+            .contains("canary")
+    );
+}
+
+#[test]
+fn what_does_not_fit_the_files_is_refused_by_its_place() {
+    let mut world = World::filled();
+    let profile = |field: &str, id: &str, more: Value| {
+        let kind = if field == "key" {
+            "auth-profiles.api_key.key"
+        } else {
+            "auth-profiles.token.token"
+        };
+        let mut target = json!({"type": kind, "path": format!("profiles.{id}.{field}"),
+            "agentId": "main", "ref": {"source": "vault", "provider": "default", "id": "x/y"}});
+        target
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        target
+    };
+    let config = |reference: Value| {
+        json!({"type": "models.providers.apiKey", "path": "models.providers.groq.apiKey",
+            "ref": reference})
+    };
+    for (target, expected) in [
+        (
+            profile("token", "openai:default", json!({})),
+            "type mismatch: expected \"token\", got \"api_key\"",
+        ),
+        (
+            profile("key", "new:one", json!({})),
+            "no authProfileProvider",
+        ),
+        (
+            profile("key", "new:one", json!({"authProfileProvider": "new"})),
+            "the vault has no record x/y",
+        ),
+        (
+            config(json!({"source": "exec", "provider": "gone", "id": "a"})),
+            "is not configured",
+        ),
+    ] {
+        let plan = json!({"version": 1, "protocolVersion": 1, "targets": [target]});
+        let plan = Plan::parse(&plan.to_string(), "plan").unwrap();
+        let failure = world.draft(&plan).unwrap_err();
+        assert!(failure.message.contains(expected), "{failure}\n{expected}");
+    }
+    assert_eq!(world.read("state/reseal.json"), CONFIG);
+}
+
+#[test]
+fn a_place_outside_the_vault_is_left_to_be_compared() {
+    let mut world = World::filled();
+    let plan = json!({"version": 1, "protocolVersion": 1, "targets": [
+        {"type": "models.providers.apiKey", "path": "models.providers.groq.apiKey",
+         "ref": {"source": "env", "provider": "default", "id": "GROQ_API_KEY"}}]});
+    let plan = Plan::parse(&plan.to_string(), "plan").unwrap();
+    let draft = world.draft(&plan).unwrap();
+    assert!(draft.changes.records.is_empty() && draft.moved.is_empty());
+    let plaintext = draft.outside[0].plaintext.clone().unwrap();
+    assert!(plaintext == SecretValue::copy_of(KEY.as_bytes()));
+    assert!(!format!("{draft:?}").contains("canary"));
+}
+
+/// Another runtime gets an exec provider that names this program; its profiles of the same provider
+/// with the same value follow, those with another one stay.
+#[test]
+fn another_runtimes_folder_is_pointed_at_this_program() {
+    let mut world = World::new();
+    world.write("claw/openclaw.json", CONFIG);
+    let profiles = PROFILES.replace("\"groq:default\"", "\"groq:work\"");
+    world.write("claw/agents/main/agent/auth-profiles.json", &profiles);
+    let other = profiles.replace("canary-groq", "canary-other");
+    world.write("claw/agents/coder/agent/auth-profiles.json", &other);
+    let site = Site::foreign(&world.path("claw")).unwrap();
+    let program = world.program();
+    let upsert = draw::exec_upsert(
+        &Default::default(),
+        &json!({}),
+        program.path.to_str().unwrap(),
+        world.state.root().to_str().unwrap(),
+    );
+    let mut plan = draw_of(&site, &Via::Exec(upsert)).plan;
+    // Only the config's own target: the profiles follow by themselves.
+    plan.targets
+        .retain(|target| matches!(target.place, crate::plan::Place::Config(_)));
+    let draft = draft(&plan, &site, &program, &mut world.service).unwrap();
+    assert!(draft.outside.is_empty());
+    assert_eq!(
+        draft.warnings,
+        ["coder: groq:work holds another value, and keeps it"]
+    );
+    run(&mut world.service, &draft.changes, &mut |_| {}).unwrap();
+    let config = world.read("claw/openclaw.json");
+    assert!(config.contains("\"exec-provider\"") && !config.contains("canary"));
+    let profiles = world.read("claw/agents/main/agent/auth-profiles.json");
+    assert!(!profiles.contains("canary-groq") && profiles.contains("canary-openai"));
+    assert!(profiles.contains("config/models/providers/groq/apiKey"));
+    assert_eq!(
+        world.read("claw/agents/coder/agent/auth-profiles.json"),
+        other
+    );
+}
