@@ -205,6 +205,7 @@ codes! {
         "A file or folder is not readable, not writable, or not private.";
     FileIo = "file.io", Unavailable, "The operating system refused a file operation.";
     FileTooLarge = "file.too_large", Invalid, "A file is over its size limit.";
+    FolderAbsent = "folder.absent", Absent, "There is no state folder at the path.";
     ExecAbsent = "exec.absent", NoProgram, "There is no such program to run.";
     ExecFailed = "exec.failed", NotStarted, "The program can't be executed.";
     TemplateInvalid = "template.invalid", Invalid,

@@ -8,9 +8,10 @@
 //!  9  cli
 //!  8  apply  daemon  launch  helper  sign_in  credentials
 //!  7  runtime
-//!  6  unlock  store  source  net  token_store
+//!  6  unlock  store  source  net  token_store  family
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
-//!  5  snapshot  plan   4  config   3  profile  oauth   2  vault  reference  document   1  crypto
+//!  5  snapshot  plan   4  config   3  profile  oauth
+//!  2  vault  reference  document  plaintext   1  crypto
 //!  0  secret  name  time  error
 //! -1  sys
 //! ```
@@ -23,11 +24,13 @@ pub mod crypto;
 pub mod daemon;
 pub mod document;
 pub mod error;
+pub mod family;
 pub mod helper;
 pub mod launch;
 pub mod name;
 pub mod net;
 pub mod oauth;
+pub mod plaintext;
 pub mod plan;
 pub mod profile;
 pub mod reference;

@@ -26,6 +26,21 @@ const MEANT: &[(&str, &str, &str)] = &[
         "a profile's credential is asked of the daemon",
     ),
     ("helper", "launch", "both take the one `Lookup` of `launch`"),
+    (
+        "family",
+        "store",
+        "state folders of others are read with the same bounds",
+    ),
+    (
+        "plaintext",
+        "reference",
+        "a ref or a marker is no plaintext",
+    ),
+    (
+        "plaintext",
+        "document",
+        "a value is looked for as JSON writes it",
+    ),
 ];
 
 /// The only files that may call `expose()`, and why each must.
@@ -76,6 +91,7 @@ const EXPOSE: &[(&str, &str)] = &[
         "tokens into request bodies; answers are parsed",
     ),
     ("src/oauth/tokens.rs", "a token is checked for its form"),
+    ("src/plaintext/needles.rs", "values are looked for in files"),
     ("src/launch/run.rs", "values into a program's environment"),
     (
         "src/source/file/mod.rs",
