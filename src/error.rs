@@ -119,6 +119,7 @@ codes! {
     RecordAbsent = "record.absent", Absent, "There is no record of that name.";
     RecordVersionAbsent = "record.version_absent", Absent,
         "The record has no such version in the file any more.";
+    RecordExpired = "record.expired", Absent, "The value of a record is past its end.";
     RecordExists = "record.exists", Stale, "A record of that name already exists.";
 
     SlotWrongPassphrase = "slot.wrong_passphrase", Denied,

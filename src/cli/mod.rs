@@ -1,7 +1,8 @@
 //! The command line: the composition root, one file a command.
 //!
 //! Invariants: data goes to stdout, talk to stderr, prompts to the terminal; a value is printed
-//! only by `secrets get`, `token`, `inject` and `exec-provider`; no command holds domain logic.
+//! only by `secrets get`, `token`, `inject`, `exec-provider` and `helper`; no command holds domain
+//! logic.
 //! The contract is `docs/cli.md`, generated from the definitions here.
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod daemon;
 mod doctor;
 mod error;
 mod exec_provider;
+mod helper;
 mod init;
 mod inject;
 mod input;
@@ -88,6 +90,8 @@ enum Command {
     Token(Lazy<token::TokenArgs>),
     /// Answer another runtime's exec provider request (OpenClaw's protocol)
     ExecProvider(Lazy<exec_provider::ExecProviderArgs>),
+    /// Be the credential helper of git, Docker or AWS's programs
+    Helper(Lazy<helper::HelperArgs>),
     /// Hold the vault open in the foreground, for a service manager
     Daemon(Lazy<daemon::DaemonArgs>),
     /// The agents, consumers of secrets
@@ -111,7 +115,11 @@ impl Command {
     fn owns_stdout(&self) -> bool {
         matches!(
             self,
-            Command::Run(_) | Command::Inject(_) | Command::ExecProvider(_) | Command::Daemon(_)
+            Command::Run(_)
+                | Command::Inject(_)
+                | Command::ExecProvider(_)
+                | Command::Helper(_)
+                | Command::Daemon(_)
         )
     }
 
@@ -127,8 +135,9 @@ impl Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     report_panics();
-    let quickly = quick::parse(std::env::args_os().skip(1));
-    let cli = match quickly.map_or_else(Cli::try_parse, Ok) {
+    let words = helper::words(std::env::args_os());
+    let quickly = quick::parse(words.iter().skip(1).cloned());
+    let cli = match quickly.map_or_else(|| Cli::try_parse_from(words), Ok) {
         Ok(cli) => cli,
         Err(error) => return usage::show(error),
     };
@@ -183,6 +192,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Inject(args) => inject::run(context, args.0),
         Command::Token(args) => token::run(context, args.0),
         Command::ExecProvider(args) => exec_provider::run(context, args.0),
+        Command::Helper(args) => helper::run(context, args.0),
         Command::Daemon(args) => daemon::run(context, args.0),
         Command::Agents(args) => agents::run(context, args.0),
         Command::Models(args) => models::run(context, args.0),

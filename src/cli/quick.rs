@@ -7,6 +7,7 @@
 
 use super::context::Global;
 use super::exec_provider::ExecProviderArgs;
+use super::helper::HelperArgs;
 use super::lazy::Lazy;
 use super::secrets::{SecretsArgs, get::GetArgs};
 use super::session::UnlockArgs;
@@ -27,8 +28,8 @@ const FLAGS: [&str; 5] = [
     "--no-newline",
 ];
 
-/// The command line after the program's name: `secrets get NAME` or `exec-provider`, with global
-/// options and those of `secrets get`.
+/// The command line after the program's name: `secrets get NAME`, `exec-provider`, or `helper` with
+/// two words, with global options and those of `secrets get`.
 pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
     let found = Found::read(args)?;
     let flag = |name| found.flags.contains(&name);
@@ -43,6 +44,9 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
         }))),
         ["exec-provider"] if !flag("--reveal") && !flag("--no-newline") => {
             Command::ExecProvider(Lazy(ExecProviderArgs::default()))
+        }
+        ["helper", words @ ..] if !flag("--reveal") && !flag("--no-newline") => {
+            Command::Helper(Lazy(HelperArgs::of_words(words)?))
         }
         _ => return None,
     };
@@ -125,6 +129,7 @@ mod tests {
         match &cli.command {
             Command::Secrets(args) => Some(format!("{global:?} {:?}", args.0.as_get()?)),
             Command::ExecProvider(args) => Some(format!("{global:?} {:?}", args.0)),
+            Command::Helper(args) => Some(format!("{global:?} {}", args.0.meaning())),
             _ => None,
         }
     }
@@ -147,6 +152,10 @@ mod tests {
             "secrets get --json --no-input env:A --no-newline",
             "exec-provider",
             "exec-provider --state-dir / --quiet",
+            "helper git get",
+            "helper git --state-dir /s approve",
+            "helper docker list -q",
+            "helper aws vault:aws/work",
         ] {
             let args: Vec<&str> = line.split(' ').collect();
             let quickly = quickly(&args);
@@ -170,6 +179,12 @@ mod tests {
             "secrets get a --agent A",
             "-n secrets get a",
             "exec-provider -n",
+            "helper git",
+            "helper git get --reveal",
+            "helper git --from vault:a get",
+            "helper docker GET",
+            "helper docker",
+            "helper aws a@b",
             "secrets get a --help",
             "run -- true",
         ] {
@@ -182,7 +197,8 @@ mod tests {
         #[test]
         fn what_is_read_here_means_the_same_to_the_full_parser(
             args in prop::collection::vec(prop::sample::select(vec![
-                "secrets", "get", "exec-provider", "a", "main", "-", "--", "-q", "-n", "-v",
+                "secrets", "get", "exec-provider", "helper", "git", "docker", "aws", "a", "main",
+                "-", "--", "-q", "-n", "-v",
                 "--quiet", "--json", "--no-input", "--reveal", "--no-newline", "--state-dir",
                 "--socket", "--config", "--agent", "--key-file", "-qn", "",
             ]), 0..9),

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 /// The global options that take the next argument as their value.
 const WITH_VALUE: [&str; 4] = ["--state-dir", "--config", "--agent", "--socket"];
 /// The commands whose stdout is for something else.
-const OWN_STDOUT: [&str; 4] = ["run", "inject", "exec-provider", "daemon"];
+const OWN_STDOUT: [&str; 5] = ["run", "inject", "exec-provider", "helper", "daemon"];
 const SEE_HELP: &str = "--help shows what the command takes";
 const HINT: &str = "a secret is never an argument: it comes from stdin, a hidden prompt or a file";
 

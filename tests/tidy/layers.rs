@@ -74,6 +74,15 @@ const EXPOSE: &[(&str, &str)] = &[
         "the answer of the exec protocol",
     ),
     (
+        "src/helper/git.rs",
+        "git's question is parsed, its answer laid out",
+    ),
+    (
+        "src/helper/docker.rs",
+        "Docker's request is parsed; is a value text",
+    ),
+    ("src/helper/aws.rs", "AWS keys are found in a record"),
+    (
         "src/launch/binding.rs",
         "an env file's text, which may hold plaintext",
     ),
