@@ -76,7 +76,8 @@ pub fn words(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
         .iter()
         .find(|(link, _)| name == Some(OsStr::new(link)));
     if let Some((_, helper)) = link {
-        words.splice(1..1, ["helper".into(), OsString::from(helper)]);
+        let own = ["reseal", "helper", helper].map(OsString::from);
+        words.splice(0..1, own);
     }
     words
 }
