@@ -8,6 +8,7 @@ mod cli {
     mod accounts;
     mod backup;
     mod doctor;
+    mod doctor_openclaw;
     mod launching;
     mod models;
     mod output;

@@ -2,13 +2,15 @@
 
 mod holder;
 mod installation;
+mod openclaw;
 
 use super::context::Context;
 use super::error::{CliError, Done};
+use super::lazy::Lazy;
 use super::output::{Tone, fold, shown};
 use super::session;
 use crate::sys::{arena, clock};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -18,7 +20,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 /// Exits 1 if a finding says that secrets are not safe, or that the vault or a secret that is in
 /// use can't be had. What is sealed is looked at only if a daemon has the vault open.
 #[derive(Args)]
-pub struct DoctorArgs {}
+pub struct DoctorArgs {
+    #[command(subcommand)]
+    runtime: Option<Runtime>,
+}
+
+#[derive(Subcommand)]
+enum Runtime {
+    /// Check that OpenClaw takes this program as an exec provider; print the block for its config
+    Openclaw(Lazy<openclaw::OpenclawArgs>),
+}
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -75,7 +86,10 @@ impl Findings {
 }
 
 /// Looks at everything.
-pub fn run(context: &Context, _args: DoctorArgs) -> Done {
+pub fn run(context: &Context, args: DoctorArgs) -> Done {
+    if let Some(Runtime::Openclaw(args)) = args.runtime {
+        return openclaw::run(context, args.0);
+    }
     let mut findings = Findings::default();
     installation::check(context, &mut findings);
     check_memory(&mut findings);
@@ -97,6 +111,11 @@ fn print(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
             .out
             .document(&serde_json::json!({"findings": findings}));
     }
+    context.out.data(&lines(context, findings))
+}
+
+/// The findings as lines of text.
+fn lines(context: &Context, findings: &[Finding]) -> String {
     let out = &context.out;
     let mut lines = Vec::new();
     for finding in findings {
@@ -114,7 +133,7 @@ fn print(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
             lines.push(format!("{:INDENT$}-> {remedy}", ""));
         }
     }
-    out.data(&lines.join("\n"))
+    lines.join("\n")
 }
 
 fn check_memory(findings: &mut Findings) {
@@ -235,8 +254,8 @@ fn check_program(findings: &mut Findings) {
             CHECK,
             Severity::Note,
             format!(
-                "{} belongs to root: OpenClaw takes it as an exec provider only with \
-                 allowInsecurePath, or as a copy of your own",
+                "{} belongs to root: OpenClaw takes only a copy of your own as an exec provider \
+                 (`reseal doctor openclaw`)",
                 path.display()
             ),
             None,
