@@ -11,6 +11,7 @@ mod cli {
     mod doctor_openclaw;
     mod launching;
     mod models;
+    mod moving;
     mod output;
     mod pointing;
     mod probe;

@@ -8,6 +8,8 @@
 
 #[path = "faults/inject.rs"]
 mod inject;
+#[path = "faults/moving.rs"]
+mod moving;
 #[path = "faults/power_cut.rs"]
 mod power_cut;
 #[path = "faults/storm.rs"]

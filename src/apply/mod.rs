@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`Changes`], [`run()`]: check, store, compare, rewrite, scrub | here |
 //! | [`draft()`]: a plan and the files it names to [`Changes`] | [`draft`] |
+//! | [`scrub()`]: further copies of the values, in the files of a folder | [`scrub`] |
 //! | [`Site`]: the folder that is changed | [`site`] |
 //! | [`Edit`]: one change as a person sees it, values masked | [`edit`] |
 //!
@@ -18,10 +19,12 @@
 
 pub mod draft;
 pub mod edit;
+pub mod scrub;
 pub mod site;
 
 pub use draft::{Draft, Outside, Program, draft};
 pub use edit::{Edit, Shown};
+pub use scrub::scrub;
 pub use site::Site;
 
 use crate::error::{Code, Failure};

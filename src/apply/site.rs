@@ -2,7 +2,11 @@
 
 use crate::document::Document;
 use crate::error::{Code, Failure};
+use crate::family::named::named;
+use crate::family::{Folder, Found, places};
 use crate::name::AgentId;
+use crate::profile::Store;
+use crate::reference::Defaults;
 use crate::runtime::ground;
 use crate::store::{StateDir, files};
 use std::path::{Path, PathBuf};
@@ -19,44 +23,47 @@ pub struct Site {
     pub config: PathBuf,
     /// True if it is this program's own: then `vault` refs mean its vault.
     pub own: bool,
+    folder: Folder,
+    /// Agents whose folder lies elsewhere.
+    elsewhere: Vec<(AgentId, PathBuf)>,
 }
-
-/// The names that the config of another runtime may have, the first one first.
-const CONFIG_NAMES: &[&str] = &["openclaw.json", "clawdbot.json"];
 
 impl Site {
     /// This program's own folder.
     pub fn own(state: &StateDir, config: PathBuf) -> Self {
-        Self {
-            root: state.root().to_path_buf(),
-            config,
-            own: true,
-        }
+        Self::of(Folder::own(state.root(), &config), true)
     }
 
     /// Another runtime's folder.
     ///
     /// # Errors
-    /// `input.invalid` if there is no such folder, or no config in it.
+    /// `folder.absent` if there is no such folder.
     pub fn foreign(root: &Path) -> Result<Self, Failure> {
-        let invalid = |text: String| Failure::new(Code::InputInvalid, text);
-        let root = std::fs::canonicalize(root)
-            .map_err(|error| invalid(format!("{}: {error}", root.display())))?;
-        let mut names = CONFIG_NAMES.iter().map(|name| root.join(name));
-        let config = names.find(|path| path.is_file());
-        let config = config.ok_or_else(|| {
-            let text = format!("there is no {} in {}", CONFIG_NAMES[0], root.display());
-            invalid(text)
-        })?;
-        Ok(Self {
-            root,
-            config,
-            own: false,
-        })
+        let environment = |name: &str| std::env::var_os(name);
+        let folder = Folder::find(Some(root), &environment)?;
+        Ok(Self::of(folder, false))
+    }
+
+    fn of(folder: Folder, own: bool) -> Self {
+        let named = named(&folder).agent_dirs;
+        let elsewhere = folder.agent_dirs.iter().cloned().chain(named);
+        let elsewhere = elsewhere.filter_map(|(agent, dir)| Some((agent.parse().ok()?, dir)));
+        Self {
+            root: folder.root.clone(),
+            config: folder.config.clone(),
+            own,
+            elsewhere: elsewhere.collect(),
+            folder,
+        }
     }
 
     fn state(&self) -> StateDir {
         StateDir::at(&self.root)
+    }
+
+    /// Every file of the folder that can hold a secret, and what was not looked at.
+    pub fn places(&self) -> Found {
+        places(&self.folder)
     }
 
     /// The agents that have a folder, by id.
@@ -64,12 +71,39 @@ impl Site {
     /// # Errors
     /// `file.io`; `ref.limit` over the limit of agents.
     pub fn agents(&self) -> Result<Vec<AgentId>, Failure> {
-        ground::agent_ids(&self.state())
+        let mut agents = ground::agent_ids(&self.state())?;
+        agents.extend(self.elsewhere.iter().map(|(agent, _)| agent.clone()));
+        agents.sort();
+        agents.dedup();
+        Ok(agents)
     }
 
-    /// The profiles of an agent.
+    /// The config as a document; an empty one if there is no file.
+    ///
+    /// # Errors
+    /// `config.invalid` with the place; `file.*`.
+    pub fn config_document(&self) -> Result<Document, Failure> {
+        match read(&self.config)? {
+            Some(bytes) => parse(&self.config, &bytes),
+            None => Ok(Document::empty(&self.config.display().to_string())),
+        }
+    }
+
+    /// An agent's profiles, read; none if it has no file.
+    ///
+    /// # Errors
+    /// `profiles.invalid` with the place; `file.*`.
+    pub fn store(&self, agent: &AgentId, defaults: &Defaults) -> Result<Store, Failure> {
+        let path = self.profiles(agent);
+        store_of(&path, read(&path)?.as_ref(), defaults)
+    }
+
+    /// The profiles file of an agent.
     pub fn profiles(&self, agent: &AgentId) -> PathBuf {
-        self.state().auth_profiles(agent)
+        match self.elsewhere.iter().find(|(other, _)| other == agent) {
+            Some((_, dir)) => dir.join("auth-profiles.json"),
+            None => self.state().auth_profiles(agent),
+        }
     }
 }
 
@@ -80,6 +114,23 @@ impl Site {
 pub(super) fn read(path: &Path) -> Result<Option<Content>, Failure> {
     let bytes = files::read(path, files::MAX_STATE_FILE)?;
     Ok(bytes.map(Zeroizing::new))
+}
+
+/// A file's bytes as profiles.
+pub(super) fn store_of(
+    path: &Path,
+    bytes: Option<&Content>,
+    defaults: &Defaults,
+) -> Result<Store, Failure> {
+    let name = path.display().to_string();
+    let Some(bytes) = bytes else {
+        return Ok(Store::empty(&name)?);
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let text = format!("{name}: byte {} is no UTF-8", error.valid_up_to());
+        Failure::new(Code::ProfilesInvalid, text)
+    })?;
+    Ok(Store::parse(text, &name, defaults)?)
 }
 
 /// A file's bytes as a document.

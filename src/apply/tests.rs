@@ -248,6 +248,37 @@ fn what_a_killed_write_left_behind_goes() {
     assert!(world.path("state/reseal.json.tmp-mine").exists());
 }
 
+#[test]
+fn the_steps_come_in_their_order() {
+    let mut world = World::filled();
+    world.write("state/.env", &format!("GROQ_API_KEY={KEY}\n"));
+    let (plan, site) = (world.plan(), world.site());
+    let mut draft = world.draft(&plan).unwrap();
+    scrub(&mut draft, &site, &site.places().places, plan.options).unwrap();
+    let mut steps = Vec::new();
+    let mut note = |step: Step<'_>| {
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        steps.push(match step {
+            Step::Checking => "check".to_owned(),
+            Step::Storing(count) => format!("store {count}"),
+            Step::Comparing => "compare".to_owned(),
+            Step::Rewriting(path) => format!("rewrite {}", name(path)),
+            Step::Scrubbing(path) => format!("scrub {}", name(path)),
+        });
+    };
+    run(&mut world.service, &draft.changes, &mut note).unwrap();
+    let expected = [
+        "check",
+        "store 3",
+        "compare",
+        "rewrite reseal.json",
+        "rewrite auth-profiles.json",
+        "scrub .env",
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!(world.read("state/.env"), "");
+}
+
 /// Values of places that an interrupted run had done come from the vault.
 #[test]
 fn a_half_done_run_is_finished() {

@@ -68,25 +68,7 @@ impl<'a> Routed<'a> {
         refs: &[SecretRef],
     ) -> Result<Vec<Result<SecretValue, Failure>>, Failure> {
         let debug_exec = self.debug_exec;
-        let config = self.config()?;
-        let environment = |name: &str| std::env::var_os(name);
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let resolver = Resolver {
-            config,
-            context: source::Context {
-                env: &environment,
-                home: home.as_deref(),
-                debug_exec,
-                batch: config.resolution.batch,
-                cache: None,
-            },
-            vault: &NoVault,
-        };
-        let outcomes = resolver.resolve(refs.iter().cloned())?;
-        Ok(refs
-            .iter()
-            .map(|reference| outcome_of(&outcomes, reference))
-            .collect())
+        resolve_here(self.config()?, refs, debug_exec)
     }
 
     /// Asks the holder of the vault, which is opened if nobody has it open.
@@ -125,6 +107,33 @@ impl<'a> Routed<'a> {
         }
         Ok(results)
     }
+}
+
+/// Resolves refs of every source but `vault` in this process, by the providers of a config.
+///
+/// # Errors
+/// `ref.limit` if there are more refs than a plan takes.
+pub fn resolve_here(
+    config: &Config,
+    refs: &[SecretRef],
+    debug_exec: bool,
+) -> Result<Vec<Result<SecretValue, Failure>>, Failure> {
+    let environment = |name: &str| std::env::var_os(name);
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let resolver = Resolver {
+        config,
+        context: source::Context {
+            env: &environment,
+            home: home.as_deref(),
+            debug_exec,
+            batch: config.resolution.batch,
+            cache: None,
+        },
+        vault: &NoVault,
+    };
+    let outcomes = resolver.resolve(refs.iter().cloned())?;
+    let outcome = |reference| outcome_of(&outcomes, reference);
+    Ok(refs.iter().map(outcome).collect())
 }
 
 fn outcome_of(

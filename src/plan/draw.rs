@@ -120,6 +120,10 @@ fn draw_profiles(agent: &AgentId, store: &Store, via: &Via, drawn: &mut Drawn) {
             ProfileType::ApiKey => ProfileField::Key,
             ProfileType::Token => ProfileField::Token,
             ProfileType::OAuth => {
+                let place = format!("{agent}: {}", found.profile);
+                if drawn.left.last().is_some_and(|left| left.place == place) {
+                    continue;
+                }
                 let why = "the tokens of an account: `reseal secrets migrate` moves them";
                 drawn.leave(place, why.to_owned());
                 continue;

@@ -309,7 +309,7 @@ fn a_drawn_plan_names_every_value_and_none_of_their_texts() {
             names.contains("openai/me#40x.y") && names.contains("agents/coder/openai/me#40x.y")
         );
         let left: Vec<&str> = drawn.left.iter().map(|left| left.place.as_str()).collect();
-        assert!(left.contains(&"main: codex:a (access)") && left.contains(&"coder: flat"));
+        assert!(left.contains(&"main: codex:a") && left.contains(&"coder: flat"));
     }
 }
 

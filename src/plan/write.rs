@@ -7,6 +7,11 @@ use serde_json::{Map, Value, json};
 impl Plan {
     /// The text of the plan, which [`Plan::parse`] reads back as the same plan.
     pub fn to_text(&self) -> String {
+        format!("{:#}\n", self.to_json())
+    }
+
+    /// The plan as JSON.
+    pub fn to_json(&self) -> Value {
         let mut root = Map::new();
         let mut put = |key: &str, value: Value| {
             root.insert(key.to_owned(), value);
@@ -33,7 +38,7 @@ impl Plan {
             "scrubLegacyAuthJson": self.options.scrub_legacy,
         });
         put("options", options);
-        format!("{:#}\n", Value::Object(root))
+        Value::Object(root)
     }
 }
 

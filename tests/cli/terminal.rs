@@ -331,3 +331,62 @@ fn an_account_is_added_by_answering_questions() {
     let ran = world.run(&["models", "auth", "add"]).code(4);
     assert!(ran.stderr.contains("paste-api-key"), "{}", ran.stderr);
 }
+
+/// The walk of `secrets configure`: nothing is written before the last answer.
+#[test]
+fn configure_walks_through_providers_and_values() {
+    let config = r#"{"models": {"providers": {
+        "groq": {"apiKey": "canary-groq-93b0f5a8"}, "openai": {"apiKey": "canary-openai-41c7"}}}}"#;
+    let mut world = World::new();
+    std::fs::write(world.config(), config).unwrap();
+    let (passphrase, plan) = (world.passphrase(), world.beside("plan.json"));
+    let args = ["secrets", "configure", "--apply", "--plan-out", &plan];
+    let args = [&args[..], &["--passphrase-file", &passphrase]].concat();
+    let mut session = at_terminal(&mut world, &args);
+    session.exp_string("Enter goes on: ").unwrap();
+    session.send_line("a").unwrap();
+    for (question, answer) in [
+        ("Alias: ", "mine"),
+        ("Source", "exec"),
+        ("command: ", "relative"),
+        ("blanks: ", "x"),
+    ] {
+        session.exp_string(question).unwrap();
+        session.send_line(answer).unwrap();
+    }
+    // The definition is refused, and the walk goes on.
+    session
+        .exp_string("command is not an absolute path")
+        .unwrap();
+    session.exp_string("Enter goes on: ").unwrap();
+    session.send_line("").unwrap();
+    session.exp_string("2 plaintext values found").unwrap();
+    session.exp_string("models.providers.groq.apiKey").unwrap();
+    session.exp_string("[Enter/s/n/r/a/q]").unwrap();
+    session.send_line("n").unwrap();
+    session.exp_string("Name of the record: ").unwrap();
+    session.send_line("keys/groq").unwrap();
+    session.exp_string("vault:keys/groq").unwrap();
+    session.send_line("").unwrap();
+    session
+        .exp_string("models.providers.openai.apiKey")
+        .unwrap();
+    session.exp_string("[Enter/s/n/r/a/q]").unwrap();
+    session.send_line("s").unwrap();
+    session.exp_string("Carry it out now? [y/N]").unwrap();
+    assert_eq!(std::fs::read_to_string(world.config()).unwrap(), config);
+    session.send_line("y").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    let text = std::fs::read_to_string(world.config()).unwrap();
+    assert!(
+        !text.contains("canary-groq") && text.contains("canary-openai"),
+        "{text}"
+    );
+    let plan = std::fs::read_to_string(plan).unwrap();
+    assert!(
+        plan.contains("keys/groq") && !plan.contains("canary"),
+        "{plan}"
+    );
+    assert_eq!(world.value("keys/groq"), "canary-groq-93b0f5a8");
+}

@@ -39,6 +39,8 @@ pub struct Draft {
     pub moved: Vec<Moved>,
     /// Refs that this program's vault does not answer.
     pub outside: Vec<Outside>,
+    /// The plan puts an exec provider that runs another program than this one.
+    pub foreign_exec: bool,
     /// The number of refs that the plan sets.
     pub refs: usize,
     /// The config as it will be.
@@ -50,6 +52,8 @@ pub struct Draft {
 /// A value, and the ref that stands in its place.
 #[derive(Clone, Debug)]
 pub struct Moved {
+    /// The place of the plan.
+    pub place: Place,
     /// The value.
     pub value: SecretValue,
     /// The ref.
@@ -86,10 +90,12 @@ pub fn draft(
         None => Document::empty(&site.config.display().to_string()),
     };
     let old = Config::read(&document, Trust::Own)?;
+    let original = document.clone();
     let mut work = Work {
         plan,
         site,
         program,
+        original,
         records: records(service)?,
         service,
         changes: Changes::default(),
@@ -102,23 +108,13 @@ pub fn draft(
     let providers = Config::read(&document, Trust::Own).map_err(no_longer_valid)?;
     let mut stores: BTreeMap<AgentId, Profiles> = BTreeMap::new();
     for target in &plan.targets {
-        match &target.place {
-            Place::Config(path) => work.config_target(target, path, &mut document, &providers)?,
-            Place::Profile { agent, .. } => {
-                if !stores.contains_key(agent) {
-                    let profiles = Profiles::read(site, agent, &old)?;
-                    stores.insert(agent.clone(), profiles);
-                }
-                if let Some(profiles) = stores.get_mut(agent) {
-                    work.profile_target(target, profiles, &providers)?;
-                }
-            }
-        }
+        work.target(target, &mut document, &mut stores, &old, &providers)?;
     }
     let config = Config::read(&document, Trust::Own).map_err(no_longer_valid)?;
     if plan.options.scrub_profiles {
         work.equal_profiles(&old, &mut stores)?;
     }
+    work.check_deletes(&config, &stores)?;
     let edits = std::mem::take(&mut work.edits);
     work.changed(site.config.clone(), before, document.text(), edits);
     for profiles in stores.into_values() {
@@ -127,6 +123,7 @@ pub fn draft(
             before,
             store,
             edits,
+            ..
         } = profiles;
         work.changed(path, before, store.text(), edits);
     }
@@ -134,6 +131,10 @@ pub fn draft(
         changes: work.changes,
         moved: work.moved,
         outside: work.outside,
+        foreign_exec: plan.upserts.iter().any(|upsert| {
+            let provider = config.providers.get(&upsert.alias);
+            provider.is_some_and(|provider| program.is_other(provider))
+        }),
         refs: plan.targets.len(),
         config,
         warnings: work.warnings,
@@ -162,6 +163,8 @@ struct Work<'a> {
     plan: &'a Plan,
     site: &'a Site,
     program: &'a Program,
+    /// The config as it stands, for the lines of edits.
+    original: Document,
     records: BTreeMap<RecordName, RecordInfo>,
     service: &'a mut dyn Service,
     changes: Changes,
@@ -172,6 +175,29 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// One target; `old` is the config as it stands, `config` with the providers of the plan.
+    fn target(
+        &mut self,
+        target: &Target,
+        document: &mut Document,
+        stores: &mut BTreeMap<AgentId, Profiles>,
+        old: &Config,
+        config: &Config,
+    ) -> Result<(), Failure> {
+        match &target.place {
+            Place::Config(path) => self.config_target(target, path, document, config),
+            Place::Profile { agent, .. } => {
+                if !stores.contains_key(agent) {
+                    stores.insert(agent.clone(), Profiles::read(self.site, agent, old)?);
+                }
+                match stores.get_mut(agent) {
+                    Some(profiles) => self.profile_target(target, profiles, config),
+                    None => Err(Failure::new(Code::Bug, "the profiles are gone")),
+                }
+            }
+        }
+    }
+
     fn config_target(
         &mut self,
         target: &Target,
@@ -180,7 +206,7 @@ impl Work<'_> {
         config: &Config,
     ) -> Result<(), Failure> {
         let field = ref_field(path);
-        let line = document.position(path).map(|position| position.line);
+        let line = self.line(path);
         let stands = match stands_at(document, path, &field, &target.reference, config) {
             Ok(stands) => stands,
             Err(why) => return Err(self.misfit(&target.place, why)),
@@ -246,6 +272,7 @@ impl Work<'_> {
         if let Some(value) = value {
             let reference = reference.clone();
             self.moved.push(Moved {
+                place: target.place.clone(),
                 value,
                 reference,
                 provider,
@@ -300,6 +327,43 @@ impl Work<'_> {
         };
         let answer = self.service.call(request, Vec::new())?;
         Ok(answer.secrets.into_iter().next())
+    }
+
+    /// A provider that is deleted may not be needed any more.
+    fn check_deletes(
+        &self,
+        config: &Config,
+        stores: &BTreeMap<AgentId, Profiles>,
+    ) -> Result<(), Failure> {
+        let gone = |reference: &SecretRef| {
+            let alias = reference.provider();
+            self.plan.deletes.contains(alias) && config.provider(reference.source(), alias).is_err()
+        };
+        let inputs = config.secret_inputs().iter();
+        let mut inputs = inputs.filter(|input| input.reference().is_some_and(gone));
+        let mut needed = inputs.next().map(|input| input.path.to_string());
+        for agent in self.site.agents()? {
+            let store = match stores.get(&agent) {
+                Some(profiles) => profiles.store.clone(),
+                None => self.site.store(&agent, &config.defaults)?,
+            };
+            let mut refs = store.refs().filter(|(_, reference)| gone(reference));
+            let profile = refs
+                .next()
+                .map(|(profile, _)| format!("{agent}: {}", profile.id));
+            needed = needed.or(profile);
+        }
+        match needed {
+            None => Ok(()),
+            Some(place) => {
+                let text = format!("{place} needs a provider that the plan deletes");
+                Err(Failure::new(Code::PlanInvalid, text))
+            }
+        }
+    }
+
+    fn line(&self, path: &DocPath) -> Option<usize> {
+        self.original.position(path).map(|position| position.line)
     }
 
     fn misfit(&self, place: &Place, why: String) -> Failure {

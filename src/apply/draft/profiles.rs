@@ -5,7 +5,7 @@ use crate::apply::Content;
 use crate::apply::edit::{Edit, Shown};
 use crate::apply::site::{self, Site};
 use crate::config::Config;
-use crate::error::{Code, Failure};
+use crate::error::Failure;
 use crate::name::{AgentId, ProfileId};
 use crate::plan::{Place, ProfileField, Target};
 use crate::profile::routing::Mode;
@@ -20,26 +20,19 @@ pub(super) struct Profiles {
     pub(super) before: Option<Content>,
     pub(super) store: Store,
     pub(super) edits: Vec<Edit>,
+    /// The profiles as they stand, for the lines of edits.
+    original: Store,
 }
 
 impl Profiles {
     pub(super) fn read(site: &Site, agent: &AgentId, config: &Config) -> Result<Self, Failure> {
         let path = site.profiles(agent);
-        let name = path.display().to_string();
         let before = site::read(&path)?;
-        let store = match &before {
-            None => Store::empty(&name)?,
-            Some(bytes) => {
-                let text = std::str::from_utf8(bytes).map_err(|error| {
-                    let text = format!("{name}: byte {} is no UTF-8", error.valid_up_to());
-                    Failure::new(Code::ProfilesInvalid, text)
-                })?;
-                Store::parse(text, &name, &config.defaults)?
-            }
-        };
+        let store = site::store_of(&path, before.as_ref(), &config.defaults)?;
         Ok(Self {
             path,
             before,
+            original: store.clone(),
             store,
             edits: Vec::new(),
         })
@@ -187,7 +180,7 @@ fn sort_of(profile: &Profile) -> (RecordKind, Meta) {
 }
 
 fn line_of(profiles: &Profiles, id: &ProfileId) -> Option<usize> {
-    profiles.store.line(id)
+    profiles.original.line(id)
 }
 
 fn new_profile(provider: String, field: ProfileField, target: &Target) -> NewProfile {

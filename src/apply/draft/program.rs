@@ -1,6 +1,6 @@
 //! Which exec providers run this very program.
 
-use crate::config::ExecProvider;
+use crate::config::{ExecProvider, ProviderConfig};
 use std::path::{Path, PathBuf};
 
 /// This program, as an exec provider of another runtime names it.
@@ -13,6 +13,14 @@ pub struct Program {
 }
 
 impl Program {
+    /// True if a provider runs a command that is not this program.
+    pub fn is_other(&self, provider: &ProviderConfig) -> bool {
+        match provider {
+            ProviderConfig::Exec(exec) => !self.is_run_by(exec),
+            ProviderConfig::Env(_) | ProviderConfig::File(_) | ProviderConfig::Vault(_) => false,
+        }
+    }
+
     /// True if a provider runs this program on this state folder: its ids are our records.
     pub fn is_run_by(&self, provider: &ExecProvider) -> bool {
         let same = |path: &Path, other: &Path| {

@@ -12,7 +12,7 @@ impl Work<'_> {
         let at = |alias: &str| Path::of_keys(["secrets", "providers", alias]);
         for alias in &self.plan.deletes {
             let path = at(alias.as_str());
-            let line = document.position(&path).map(|position| position.line);
+            let line = self.line(&path);
             if document.remove(&path)? {
                 let before = Shown::Text("(the provider)".to_owned());
                 self.edits.push(edit(&path, line, before, Shown::Nothing));
@@ -26,7 +26,7 @@ impl Work<'_> {
             if document.get(&path) == Some(&upsert.definition) {
                 continue;
             }
-            let line = document.position(&path).map(|position| position.line);
+            let line = self.line(&path);
             let before = match line {
                 Some(_) => Shown::Text("(another definition)".to_owned()),
                 None => Shown::Nothing,

@@ -1,9 +1,12 @@
 //! `reseal secrets`: records of the vault, and the refs that point at them.
 
+pub mod apply;
+pub mod configure;
 pub mod get;
 pub mod history;
 pub mod list;
 pub mod mv;
+pub mod plan;
 pub mod reload;
 pub mod resolve;
 pub mod restore;
@@ -61,6 +64,12 @@ enum SecretsCommand {
     Restore(Lazy<restore::RestoreArgs>),
     /// Resolve every ref that is in use and report each by name
     Resolve(Lazy<resolve::ResolveArgs>),
+    /// Walk through providers and plaintext at a terminal, and move what shall move
+    Configure(Lazy<configure::ConfigureArgs>),
+    /// Draw a plan that moves plaintext into the vault
+    Plan(Lazy<plan::PlanArgs>),
+    /// Carry out a plan: seal the values, compare, rewrite the files, scrub the copies
+    Apply(Lazy<apply::ApplyArgs>),
     /// Build a new snapshot from the vault, the config and the profiles
     Reload(Lazy<reload::ReloadArgs>),
 }
@@ -76,6 +85,9 @@ pub fn run(context: &Context, args: SecretsArgs) -> Done {
         SecretsCommand::History(args) => history::run(context, args.0),
         SecretsCommand::Restore(args) => restore::run(context, args.0),
         SecretsCommand::Resolve(args) => resolve::run(context, args.0),
+        SecretsCommand::Configure(args) => configure::run(context, args.0),
+        SecretsCommand::Plan(args) => plan::run(context, args.0),
+        SecretsCommand::Apply(args) => apply::run(context, args.0),
         SecretsCommand::Reload(args) => reload::run(context, args.0),
     }
 }
