@@ -60,8 +60,8 @@ impl Runtime {
     /// The report of an activation that could not even be tried.
     pub fn report_of(&self, failure: Failure) -> Report {
         let entry = RefReport {
-            owner: "activation".to_owned(),
-            file: self.config_path().display().to_string(),
+            owner: "activation".into(),
+            file: self.config_path().display().to_string().into(),
             reference: None,
             outcome: RefOutcome::Error,
             failure: Some(failure),
@@ -128,12 +128,15 @@ impl Runtime {
         }
         let ground = self.ground().ok();
         let places = ground.iter().flat_map(|ground| &ground.places);
-        let files: HashMap<&str, &str> = places
-            .map(|place| (place.owner.as_str(), place.file.as_str()))
-            .collect();
-        let file = |owner: &String| (*files.get(owner.as_str()).unwrap_or(&"")).to_owned();
+        let files: HashMap<&str, &Arc<str>> =
+            places.map(|place| (&*place.owner, &place.file)).collect();
+        let file = |owner: &String| {
+            files
+                .get(owner.as_str())
+                .map_or("".into(), |f| (*f).clone())
+        };
         let report = |failure: &RefFailure, owner: &String| RefReport {
-            owner: owner.clone(),
+            owner: owner.as_str().into(),
             file: file(owner),
             reference: Some(failure.reference.clone()),
             outcome: RefOutcome::Error,
@@ -394,7 +397,7 @@ fn all_failures(wanted: &[Wanted], outcomes: &Outcomes) -> Vec<RefFailure> {
         let failure = outcomes.get(&want.reference)?.as_ref().err()?.clone();
         Some(RefFailure {
             reference: want.reference.clone(),
-            owners: vec![want.owner.clone()],
+            owners: vec![want.owner.to_string()],
             optional: want.optional,
             failure,
         })

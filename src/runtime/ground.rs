@@ -18,6 +18,7 @@ use crate::time::UnixMs;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The most agents of one state folder.
 pub const MAX_AGENTS: usize = 1_024;
@@ -48,9 +49,9 @@ pub struct Place {
     /// The agent whose profile it is; `None` for a place in the config.
     pub agent: Option<AgentId>,
     /// Who wants the value.
-    pub owner: String,
+    pub owner: Arc<str>,
     /// The file in which it stands.
-    pub file: String,
+    pub file: Arc<str>,
     /// The ref, or why what stands there is none.
     pub reference: Result<SecretRef, Failure>,
     /// Why it is not in use; `None` if it is.
@@ -70,7 +71,7 @@ impl Ground {
         for id in agent_ids(state)? {
             agents.push(read_agent(state, &id, &config.defaults)?);
         }
-        let mut places: Vec<Place> = config_places(&config).collect();
+        let mut places = config_places(&config);
         let now = clock::now();
         for agent in &agents {
             places.extend(agent_places(agent, &config, now));
@@ -97,7 +98,9 @@ impl Ground {
                 optional: place.optional,
             })
         };
-        self.active().filter_map(wanted).collect()
+        let mut all = Vec::with_capacity(self.places.len());
+        all.extend(self.active().filter_map(wanted));
+        all
     }
 
     /// True if a snapshot built from `other` would be built from this one in the same way.
@@ -254,8 +257,11 @@ fn read_text(path: &Path) -> Result<Option<String>, Failure> {
     })
 }
 
-fn config_places(config: &Config) -> impl Iterator<Item = Place> {
-    config.secret_inputs().iter().filter_map(|input| {
+fn config_places(config: &Config) -> Vec<Place> {
+    let inputs = config.secret_inputs();
+    let file: Arc<str> = config.file.as_str().into();
+    let mut places = Vec::with_capacity(inputs.len());
+    places.extend(inputs.iter().filter_map(|input| {
         let reference = match &input.input {
             Ok(found) if input.is_plaintext() => Err(plaintext(found.reference().is_some())),
             Ok(found) => Ok(found.reference()?.clone()),
@@ -263,8 +269,8 @@ fn config_places(config: &Config) -> impl Iterator<Item = Place> {
         };
         Some(Place {
             agent: None,
-            owner: input.path.to_string(),
-            file: config.file.clone(),
+            owner: input.path.to_string().into(),
+            file: file.clone(),
             reference,
             inactive: match &input.activity {
                 Activity::Active => None,
@@ -272,7 +278,8 @@ fn config_places(config: &Config) -> impl Iterator<Item = Place> {
             },
             optional: input.optional,
         })
-    })
+    }));
+    places
 }
 
 /// What is said of a value that stands where a ref belongs.
@@ -323,18 +330,19 @@ fn agent_places(agent: &Agent, config: &Config, now: UnixMs) -> Vec<Place> {
             .map(|(_, why)| why.clone());
         Some(why.unwrap_or_else(|| "the profile is not in the order of its provider".to_owned()))
     };
+    let file: Arc<str> = agent.store.name().into();
     let place = |(profile, reference): (&Profile, &SecretRef)| Place {
         agent: Some(agent.id.clone()),
-        owner: format!("{}: {}", agent.id, profile.id),
-        file: agent.store.name().to_owned(),
+        owner: format!("{}: {}", agent.id, profile.id).into(),
+        file: file.clone(),
         reference: Ok(reference.clone()),
         inactive: inactive(profile),
         optional: profile.optional,
     };
     let plain = agent.store.plaintext().into_iter().map(|found| Place {
         agent: Some(agent.id.clone()),
-        owner: format!("{}: {} ({})", agent.id, found.profile, found.field),
-        file: agent.store.name().to_owned(),
+        owner: format!("{}: {} ({})", agent.id, found.profile, found.field).into(),
+        file: file.clone(),
         reference: Err(plaintext(found.shadowed)),
         inactive: None,
         optional: true,

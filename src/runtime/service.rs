@@ -12,6 +12,7 @@ use crate::secret::SecretValue;
 use crate::time::UnixMs;
 use crate::vault::{Expect, Meta, RecordInfo, RecordKind};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::Arc;
 
 /// A question to the opened vault. Values that go with it (for [`Request::Put`]) are attachments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -453,9 +454,9 @@ pub struct Report {
 #[serde(rename_all = "camelCase")]
 pub struct RefReport {
     /// Where it stands, such as `models.providers.openai.apiKey` or `main: openai:default`.
-    pub owner: String,
+    pub owner: Arc<str>,
     /// The file in which it stands.
-    pub file: String,
+    pub file: Arc<str>,
     /// The ref; absent if what stands there is not a valid ref.
     #[serde(rename = "ref")]
     pub reference: Option<SecretRef>,

@@ -286,7 +286,7 @@ fn a_start_resolves_what_is_in_use_and_only_that() {
     let outcomes: Vec<_> = report
         .refs
         .iter()
-        .map(|r| (r.owner.as_str(), r.outcome))
+        .map(|r| (&*r.owner, r.outcome))
         .collect();
     assert_eq!(
         outcomes,
@@ -326,7 +326,7 @@ fn plaintext_in_the_config_is_reported_by_its_path() {
     world.config(r#"{"models":{"providers":{"openai":{"apiKey":"sk-plain-canary"}}}}"#);
     let report = world.activate();
     let entry = &report.refs[0];
-    assert_eq!(entry.owner, "models.providers.openai.apiKey");
+    assert_eq!(&*entry.owner, "models.providers.openai.apiKey");
     assert_eq!(entry.outcome, RefOutcome::Plaintext);
     assert!(!format!("{report:?}").contains("canary"));
 }
@@ -431,7 +431,7 @@ fn plaintext_profiles_are_sealed_on_request() {
     let path = world.state.auth_profiles(&AgentId::main());
     let report = world.activate();
     assert_eq!(report.refs[0].outcome, RefOutcome::Plaintext);
-    assert_eq!(report.refs[0].owner, "main: openai:default (key)");
+    assert_eq!(&*report.refs[0].owner, "main: openai:default (key)");
     require(&report).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), PLAIN);
     assert_eq!(world.get("openai/default"), Err(Code::RecordAbsent));
@@ -581,7 +581,7 @@ fn values_that_come_after_the_lock_are_for_nobody() {
     let value = SecretValue::copy_of(b"canary");
     let wanted = [crate::snapshot::Wanted {
         reference: late.clone(),
-        owner: "test".to_owned(),
+        owner: "test".into(),
         optional: false,
     }];
     let resolution = std::collections::HashMap::from([(late, Ok(value))]);

@@ -121,27 +121,18 @@ pub(super) fn read_records(
     if let Err(failure) = vault.catch_up() {
         return refs.iter().map(|_| Err(failure.clone())).collect();
     }
-    let mut blob = Vec::new();
-    let read = |reference: &SecretRef| {
-        let name = reference.record().ok_or_else(|| {
-            Failure::new(
-                Code::RefInvalid,
-                format!("{reference} does not name a record"),
-            )
+    let values = vault.values(refs.iter().map(SecretRef::id));
+    let found = |(reference, value): (&SecretRef, Result<_, Failure>)| {
+        let (kind, value) = value.map_err(|failure| match failure.code {
+            Code::RecordAbsent => Failure::new(Code::RefAbsent, failure.message),
+            _ => failure,
         })?;
-        let (kind, value) =
-            vault
-                .value(&name, &mut blob)
-                .map_err(|failure| match failure.code {
-                    Code::RecordAbsent => Failure::new(Code::RefAbsent, failure.message),
-                    _ => failure,
-                })?;
-        Ok(match kind {
-            RecordKind::OAuth => Found::Account(name, value),
-            _ => Found::Value(value),
-        })
+        match kind {
+            RecordKind::OAuth => Ok(Found::Account(reference.id().parse()?, value)),
+            _ => Ok(Found::Value(value)),
+        }
     };
-    refs.iter().map(read).collect()
+    refs.iter().zip(values).map(found).collect()
 }
 
 /// What a ref to another vault gives: there nothing is renewed, so an access token serves while it

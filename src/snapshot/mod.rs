@@ -20,6 +20,7 @@ use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// A ref that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct Wanted {
     /// The ref.
     pub reference: SecretRef,
     /// Who wants it, such as `models.providers.openai` or `main: openai:default`.
-    pub owner: String,
+    pub owner: Arc<str>,
     /// The owner does without if it fails.
     pub optional: bool,
 }
@@ -98,7 +99,7 @@ impl Snapshot {
             }
             if let Some(index) = failed.get(reference) {
                 let failure = &mut failures[*index];
-                failure.owners.push(want.owner.clone());
+                failure.owners.push(want.owner.to_string());
                 failure.optional &= want.optional;
                 continue;
             }
@@ -113,7 +114,7 @@ impl Snapshot {
                     failed.insert(reference, failures.len());
                     failures.push(RefFailure {
                         reference: reference.clone(),
-                        owners: vec![want.owner.clone()],
+                        owners: vec![want.owner.to_string()],
                         optional: want.optional,
                         failure,
                     });

@@ -11,7 +11,7 @@ fn reference(text: &str) -> SecretRef {
 fn want(text: &str, owner: &str, optional: bool) -> Wanted {
     Wanted {
         reference: reference(text),
-        owner: owner.to_owned(),
+        owner: owner.into(),
         optional,
     }
 }
@@ -187,7 +187,7 @@ fn a_failed_reload_keeps_the_whole_last_good_snapshot() {
         (State::Degraded, UnixMs(3))
     );
     assert_eq!(machine.failures(), failures);
-    assert!(std::sync::Arc::ptr_eq(machine.snapshot().unwrap(), &reader));
+    assert!(Arc::ptr_eq(machine.snapshot().unwrap(), &reader));
     let second = built(2, &[("vault:a", b"2")]);
     assert_eq!(machine.published(second, UnixMs(5)), Some(Event::Recovered));
     assert_eq!(
@@ -258,7 +258,7 @@ proptest! {
             let serves = matches!(after, State::Active | State::Degraded);
             prop_assert_eq!(machine.snapshot().is_some(), serves);
             if matches!(step, Step::Failed) && serves {
-                prop_assert!(std::sync::Arc::ptr_eq(machine.snapshot().unwrap(), &had.unwrap()));
+                prop_assert!(Arc::ptr_eq(machine.snapshot().unwrap(), &had.unwrap()));
             }
             let is_well = matches!(after, State::Active | State::Sealed);
             prop_assert_eq!(machine.failures().is_empty(), is_well);

@@ -283,8 +283,10 @@ fn open_regular(path: &Path) -> Result<File, StoreError> {
 }
 
 fn read_bounded(file: &mut File, path: &Path, max: usize) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
     let limit = max as u64 + 1;
+    // The size is a hint: a file that grows meanwhile is read to its end all the same.
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(limit)).unwrap_or(0) + 1);
     Read::by_ref(file)
         .take(limit)
         .read_to_end(&mut bytes)

@@ -152,6 +152,12 @@ impl Vault {
             .map(|older| older.at(id))
     }
 
+    /// Where the newest value of the record with this name stands.
+    pub fn newest(&self, name: &str) -> Option<ValueAt> {
+        let (id, record) = self.index.by_name(name)?;
+        Some(record.now.at(id))
+    }
+
     /// Every value in the file that belongs to a live record, superseded versions included, in
     /// file order.
     pub fn values(&self) -> Vec<ValueAt> {

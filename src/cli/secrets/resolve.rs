@@ -119,7 +119,7 @@ pub fn print_report(context: &Context, report: &Report) -> Result<(), CliError> 
         };
         let reference = entry.reference.as_ref().map(ToString::to_string);
         let reference = reference.unwrap_or_else(|| "(not a ref)".to_owned());
-        table.row(vec![state, reference.into(), entry.owner.as_str().into()]);
+        table.row(vec![state, reference.into(), entry.owner.as_ref().into()]);
     }
     table.print(&context.out)?;
     let refs: BTreeSet<_> = report

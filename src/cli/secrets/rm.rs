@@ -98,5 +98,5 @@ fn owners(ground: &Ground, name: &RecordName) -> Vec<String> {
     };
     let places = ground.places.iter();
     let places = places.filter(|place| place.reference.as_ref().is_ok_and(points));
-    places.map(|place| place.owner.clone()).collect()
+    places.map(|place| place.owner.to_string()).collect()
 }

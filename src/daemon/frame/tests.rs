@@ -214,8 +214,8 @@ fn long_lists_travel_in_several_frames() {
         note: Some("x".repeat(100)),
     };
     let failed = |name: &String| RefReport {
-        owner: name.clone(),
-        file: "reseal.json".to_owned(),
+        owner: name.as_str().into(),
+        file: "reseal.json".into(),
         reference: None,
         outcome: RefOutcome::Error,
         failure: None,

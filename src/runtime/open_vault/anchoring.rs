@@ -1,6 +1,6 @@
 //! What this machine remembers of a vault, and what it does when the file says otherwise.
 
-use super::{OpenOptions, OpenVault};
+use super::{OpenOptions, OpenVault, reading};
 use crate::error::{Code, Failure};
 use crate::store::anchors::Anchors;
 use crate::store::{StoreError, VaultFile};
@@ -129,6 +129,7 @@ impl OpenVault {
             doubtful: false,
             compact_at: 0,
             notices,
+            recent: reading::Recent::default(),
         };
         if remember && open.read_only.is_none() {
             open.remember_as_reader();

@@ -11,6 +11,7 @@
 mod anchoring;
 mod changing;
 mod create;
+pub mod reading;
 mod slots;
 mod verify;
 
@@ -26,8 +27,7 @@ use crate::store::anchors::Anchors;
 use crate::store::{RecordLocks, Seen, Spool, VaultFile};
 use crate::vault::anchor::Anchor;
 use crate::vault::{
-    Head, Header, RecordInfo, RecordKind, Replay, Step, SubKeys, ValueAt, Vault, VaultError,
-    VersionInfo,
+    Head, Header, RecordInfo, Replay, Step, SubKeys, ValueAt, Vault, VaultError, VersionInfo,
 };
 use std::path::Path;
 
@@ -67,6 +67,7 @@ pub struct OpenVault {
     /// Compaction failed; the number of frames at which it is tried again.
     compact_at: u64,
     notices: Vec<Notice>,
+    recent: reading::Recent,
 }
 
 impl OpenVault {
@@ -218,22 +219,8 @@ impl OpenVault {
             .vault
             .locate(name, Some(info.version))
             .ok_or_else(absent)?;
-        Ok((info, self.open_value(&at, &mut Vec::new())?))
-    }
-
-    /// The newest value of a record with its kind: [`OpenVault::get`] for many records, without
-    /// their metadata. `blob` is room for the ciphertext, used again from call to call.
-    ///
-    /// # Errors
-    /// As [`OpenVault::get`].
-    pub fn value(
-        &self,
-        name: &RecordName,
-        blob: &mut Vec<u8>,
-    ) -> Result<(RecordKind, SecretValue), Failure> {
-        let absent = || VaultError::RecordAbsent(name.to_string());
-        let at = self.vault.locate(name, None).ok_or_else(absent)?;
-        Ok((at.kind, self.open_value(&at, blob)?))
+        let value = open_at(&self.file, &self.vault, &at, &mut Vec::new())?;
+        Ok((info, value))
     }
 
     /// The versions of a record that the file still holds, newest first.
@@ -247,12 +234,6 @@ impl OpenVault {
         }
         versions.reverse();
         Ok(versions)
-    }
-
-    fn open_value(&self, at: &ValueAt, blob: &mut Vec<u8>) -> Result<SecretValue, Failure> {
-        blob.resize(usize::try_from(at.len).unwrap_or(0), 0);
-        self.file.read_at(blob, at.offset)?;
-        Ok(self.vault.open_value(at, blob)?)
     }
 
     /// Reads the frames behind the last commit that was taken in.
@@ -313,6 +294,18 @@ impl OpenVault {
         self.doubtful = false;
         Ok(self.vault.head() != before)
     }
+}
+
+/// Reads and opens a value; `blob` is room for its ciphertext, used again from call to call.
+fn open_at(
+    file: &VaultFile,
+    vault: &Vault,
+    at: &ValueAt,
+    blob: &mut Vec<u8>,
+) -> Result<SecretValue, Failure> {
+    blob.resize(usize::try_from(at.len).unwrap_or(0), 0);
+    file.read_at(blob, at.offset)?;
+    Ok(vault.open_value(at, blob)?)
 }
 
 /// Reads a vault from its first frame to its last commit.
