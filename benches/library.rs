@@ -14,6 +14,7 @@ use reseal::sys;
 use reseal::vault::Header;
 use reseal::vault::slot;
 use std::path::Path;
+use std::time::Instant;
 
 /// What the binary runs with.
 #[global_allocator]
@@ -71,25 +72,41 @@ fn measure(folder: &Path) -> Result<Vec<Figure>, Failure> {
     let state = folder.join("large");
     let config = state.join("reseal.json");
     std::fs::write(&config, config_with_refs()).expect("the config is written");
-    let runtime = Runtime::new(StateDir::at(&state), config, large);
-    let activate = median(9, || {
-        let report = runtime
-            .activate(Tolerance::default())
-            .expect("the activation is tried");
-        assert_eq!(report.refs.len(), REFS);
-        assert!(
-            report.refs.iter().all(|entry| entry.failure.is_none()),
-            "every ref resolves"
-        );
-    });
-    figures.push(figure(
-        "activate 10,000 refs",
-        1e3 * activate,
-        "ms",
-        "under 60 ms",
-        60.0,
-    ));
+    drop(large);
+    figures.extend(activations(&state, &config)?);
     Ok(figures)
+}
+
+/// The first activation of a runtime that has just opened its vault, and the one after it.
+fn activations(state: &Path, config: &Path) -> Result<Vec<Figure>, Failure> {
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let runtime = Runtime::new(StateDir::at(state), config.to_owned(), open(state)?);
+        for times in [&mut first, &mut again] {
+            let start = Instant::now();
+            let report = runtime.activate(Tolerance::default())?;
+            times.push(start.elapsed().as_secs_f64());
+            assert_eq!(report.refs.len(), REFS);
+            assert!(
+                report.refs.iter().all(|entry| entry.failure.is_none()),
+                "every ref resolves"
+            );
+        }
+    }
+    let figure = |what: &str, times: &mut [f64]| {
+        times.sort_by(f64::total_cmp);
+        figure(
+            what,
+            1e3 * times[times.len() / 2],
+            "ms",
+            "under 60 ms",
+            60.0,
+        )
+    };
+    Ok(vec![
+        figure("activate 10,000 refs for the first time", &mut first),
+        figure("activate them again", &mut again),
+    ])
 }
 
 fn figure(what: &str, value: f64, unit: &'static str, goal: &'static str, bound: f64) -> Figure {

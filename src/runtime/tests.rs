@@ -283,11 +283,7 @@ fn a_start_resolves_what_is_in_use_and_only_that() {
     let report = world.activate();
     assert_eq!(report.snapshot.state, SnapshotState::Active);
     assert_eq!(report.snapshot.refs, 1);
-    let outcomes: Vec<_> = report
-        .refs
-        .iter()
-        .map(|r| (&*r.owner, r.outcome))
-        .collect();
+    let outcomes: Vec<_> = report.refs.iter().map(|r| (&*r.owner, r.outcome)).collect();
     assert_eq!(
         outcomes,
         [

@@ -291,6 +291,8 @@ impl OpenVault {
         self.seen = file.seen();
         self.file = file;
         self.vault = vault;
+        // A version that was never made durable may have come about again with another value.
+        self.recent = reading::Recent::default();
         self.doubtful = false;
         Ok(self.vault.head() != before)
     }

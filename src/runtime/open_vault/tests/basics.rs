@@ -1,5 +1,5 @@
 use super::*;
-use crate::runtime::open_vault::Committed;
+use crate::runtime::open_vault::{Committed, reading};
 use crate::vault::KEPT_VERSIONS;
 use std::fs;
 
@@ -251,4 +251,56 @@ fn verifying_counts_everything() {
         (4, 4, 3)
     );
     assert_eq!((verified.bytes, verified.tail_bytes), (open.bytes(), 0));
+}
+
+fn values(open: &mut OpenVault, names: &[&str]) -> Vec<Option<SecretValue>> {
+    let values = open.values(names.iter().copied()).into_iter();
+    values
+        .map(|value| value.ok().map(|(_, value)| value))
+        .collect()
+}
+
+#[test]
+fn many_values_come_in_order_whatever_number_of_threads_opens_them() {
+    let count = 3 * reading::SIDE_BY_SIDE;
+    let (_world, mut open) = World::new();
+    let names: Vec<String> = (0..count).map(|i| format!("key/{i}")).collect();
+    for part in names.chunks(reading::SIDE_BY_SIDE) {
+        let changes = part.iter().flat_map(|name| put(name, name.as_bytes()));
+        open.commit(changes.collect()).unwrap();
+    }
+    let mut wanted: Vec<&str> = names.iter().rev().map(String::as_str).collect();
+    wanted.insert(7, "not/there");
+    let values = values(&mut open, &wanted);
+    assert_eq!(values.len(), count + 1);
+    for (name, value) in wanted.iter().zip(values) {
+        let value = value.map(|value| value.expose().to_vec());
+        let expected = (*name != "not/there").then(|| name.as_bytes().to_vec());
+        assert_eq!(value, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_value_that_is_held_is_not_opened_again_and_a_newer_one_is() {
+    let (world, mut open) = World::new();
+    open.commit(put("key", b"one")).unwrap();
+    let held = values(&mut open, &["key"]);
+    // What lies in the file is not looked at while the value is at hand.
+    let at = open.vault().locate(&name("key"), None).unwrap();
+    let mut bytes = fs::read(&world.path).unwrap();
+    bytes[usize::try_from(at.offset).unwrap() + 30] ^= 1;
+    fs::write(&world.path, &bytes).unwrap();
+    assert_eq!(values(&mut open, &["key"]), held);
+    // Nothing but its holders keeps a value.
+    drop(held);
+    assert_eq!(values(&mut open, &["key"]), [None]);
+    bytes[usize::try_from(at.offset).unwrap() + 30] ^= 1;
+    fs::write(&world.path, &bytes).unwrap();
+    let held = values(&mut open, &["key"]);
+    open.commit(put("key", b"two")).unwrap();
+    assert_eq!(held[0].as_ref().unwrap().expose(), b"one");
+    assert_eq!(
+        values(&mut open, &["key"])[0].as_ref().unwrap().expose(),
+        b"two"
+    );
 }
