@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::config::{Config, Trust};
 use crate::document::Document;
 use crate::error::{Code, Failure};
-use crate::name::AgentId;
+use crate::name::{AgentId, ProfileId};
 use crate::profile::{ProfileError, State, Store};
 use crate::reference::Defaults;
 use crate::runtime::ground::trust_of;
@@ -206,6 +206,18 @@ pub fn make_agent(context: &Context, agent: &AgentId) -> Result<PathBuf, Failure
     let empty = Store::empty(&name(&path))?;
     files::write(&path, None, empty.text().as_bytes())?;
     Ok(path)
+}
+
+/// After a profile got a new credential: what the old one's failures closed is open again. A file
+/// that says nothing of the profile is left alone.
+pub fn forget_failures(context: &Context, agent: &AgentId, id: &ProfileId) -> Result<(), Failure> {
+    let store = profiles(context, agent)?;
+    if state(context, agent, &store)?.usage(id).is_some() {
+        edit_state(context, agent, &store, |state| {
+            state.record_new_credential(id)
+        })?;
+    }
+    Ok(())
 }
 
 /// Edits the order and usage of an agent's profiles where they stand. `edit` may run again, on what

@@ -199,6 +199,22 @@ impl State {
         self.write_usage(id, &after_failure(&before, &provider, report, rules, now))
     }
 
+    /// Notes that a profile has a new credential, which did not fail yet: the counters and windows
+    /// of failures are cleared.
+    ///
+    /// # Errors
+    /// A table of another shape in the way.
+    pub fn record_new_credential(&mut self, id: &ProfileId) -> Result<(), ProfileError> {
+        let last_used = self.usage(id).and_then(|usage| usage.last_used);
+        self.write_usage(
+            id,
+            &Usage {
+                last_used,
+                ..Usage::default()
+            },
+        )
+    }
+
     /// Notes that a profile was handed out `now`, so that others of its type come before it.
     ///
     /// # Errors

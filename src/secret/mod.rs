@@ -121,7 +121,6 @@ impl SecretValue {
 
 /// A value that others hold, or held: it keeps nothing alive, and the value is wiped all the same
 /// when the last [`SecretValue`] is dropped.
-#[derive(Clone, Debug)]
 pub struct WeakValue(Weak<SecretBox<LockedBytes>>);
 
 impl WeakValue {

@@ -177,6 +177,25 @@ fn failures_make_a_profile_wait_and_success_ends_it() {
 }
 
 #[test]
+fn a_new_key_is_tried_although_the_old_one_failed() {
+    let world = World::new();
+    let mut paste = vec!["models", "auth", "paste-api-key", "--provider", "openai"];
+    paste.extend(["--profile-id", "openai:a"]);
+    world.piped_with_passphrase(&paste, b"sk-old-key").ok();
+    assert!(!state_path(&world).exists(), "there was nothing to note");
+    let failed = [
+        "models",
+        "report",
+        "openai:a",
+        "--failure",
+        "auth_permanent",
+    ];
+    world.run(&failed).ok();
+    world.piped_with_passphrase(&paste, b"sk-new-key").ok();
+    assert_eq!(state(&world)["usageStats"]["openai:a"], json!({}));
+}
+
+#[test]
 fn reports_that_say_nothing_clear_are_refused() {
     let world = with_profiles(&[("openai:a", "api_key"), ("openai:b", "api_key")]);
     let report = |args: &[&str]| {

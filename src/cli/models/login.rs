@@ -361,6 +361,7 @@ fn store(
     for agent in &agents {
         let doing = format!("write the profile {profile} of agent {agent}");
         state_files::edit_profiles(context, agent, |store| store.put(&profile, &new))
+            .and_then(|_| state_files::forget_failures(context, agent, &profile))
             .doing(doing)?;
     }
     Ok(Stored {

@@ -268,6 +268,8 @@ fn store(context: &Context, new: New, unlock: &UnlockArgs) -> Done {
     };
     set::put(service.as_mut(), DOING, name, record, new.value)?;
     let path = point::write_profile(context, &new.id, &reference, new.profile_type, new.expires)?;
+    state_files::forget_failures(context, &context.agent, &new.id)
+        .doing("note that the profile has a new credential")?;
     if context.out.json {
         context.out.document(&serde_json::json!({
             "profileId": new.id,

@@ -93,3 +93,14 @@ fn an_edit_leaves_the_rest_of_the_file_as_it_is() {
     assert!(state.record_use(&id("p:a"), NOW).is_err());
     assert_eq!(state.text(), shapes, "a failed edit changes nothing");
 }
+
+#[test]
+fn a_new_credential_is_not_held_to_the_failures_of_the_old_one() {
+    let mut state = State::empty("s", &store(&json!({}))).unwrap();
+    state.record_use(&id("p:a"), NOW).unwrap();
+    fail(&mut state, "p", "p:a", FailureReason::AuthPermanent);
+    fail(&mut state, "p", "p:b", FailureReason::AuthPermanent);
+    state.record_new_credential(&id("p:a")).unwrap();
+    assert_eq!(entry(&state, "p:a"), json!({"lastUsed": NOW.0}));
+    assert_ne!(entry(&state, "p:b")["disabledUntil"], Value::Null);
+}

@@ -1,8 +1,8 @@
 //! Many values at once: each opened only if nobody holds it any more, and where there are many, on
 //! several processors.
 //!
-//! Invariant: nothing here keeps a value alive. What is remembered of a value is where it lies while
-//! somebody else holds it, under the record and version that it was sealed as.
+//! Invariant: nothing here keeps a value alive. What is remembered of a value is where it lies
+//! while somebody else holds it, under the record and version that it was sealed as.
 
 use super::OpenVault;
 use crate::error::Failure;
