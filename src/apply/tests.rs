@@ -347,6 +347,32 @@ fn what_does_not_fit_the_files_is_refused_by_its_place() {
     assert_eq!(world.read("state/reseal.json"), CONFIG);
 }
 
+/// A ref keeps its meaning, so its variable need not be set for that.
+#[test]
+fn refs_in_an_older_spelling_get_the_newer_form() {
+    let mut world = World::new();
+    world.write(
+        "state/reseal.json",
+        r#"{"talk": {"apiKey": "${TALK_KEY}"}}"#,
+    );
+    world.state.create_agent(&"main".parse().unwrap()).unwrap();
+    let profiles =
+        r#"{"profiles": {"a:b": {"type": "token", "provider": "a", "token": "$A_KEY"}}}"#;
+    world.write("state/agents/main/agent/auth-profiles.json", profiles);
+    let plan = world.plan();
+    let draft = world.draft(&plan).unwrap();
+    assert!(draft.outside.is_empty() && draft.moved.is_empty());
+    run(&mut world.service, &draft.changes, &mut |_| {}).unwrap();
+    let env = |id: &str| json!({"source": "env", "provider": "default", "id": id});
+    let config: Value = serde_json::from_str(&world.read("state/reseal.json")).unwrap();
+    assert_eq!(config["talk"]["apiKey"], env("TALK_KEY"));
+    let profiles = world.read("state/agents/main/agent/auth-profiles.json");
+    let profiles: Value = serde_json::from_str(&profiles).unwrap();
+    let expected = json!({"type": "token", "provider": "a", "tokenRef": env("A_KEY")});
+    assert_eq!(profiles["profiles"]["a:b"], expected);
+    assert!(world.plan().targets.is_empty());
+}
+
 #[test]
 fn a_place_outside_the_vault_is_left_to_be_compared() {
     let mut world = World::filled();
@@ -373,12 +399,9 @@ fn another_runtimes_folder_is_pointed_at_this_program() {
     world.write("claw/agents/coder/agent/auth-profiles.json", &other);
     let site = Site::foreign(&world.path("claw")).unwrap();
     let program = world.program();
-    let upsert = draw::exec_upsert(
-        &Default::default(),
-        &json!({}),
-        program.path.to_str().unwrap(),
-        world.state.root().to_str().unwrap(),
-    );
+    let (path, dir) = (program.path.to_str(), world.state.root().to_str());
+    let definition = draw::exec_definition(path.unwrap(), dir.unwrap());
+    let upsert = draw::exec_upsert(&Default::default(), &json!({}), definition);
     let mut plan = draw_of(&site, &Via::Exec(upsert)).plan;
     // Only the config's own target: the profiles follow by themselves.
     plan.targets

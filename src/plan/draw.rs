@@ -6,8 +6,8 @@
 use super::{MAX_TARGETS, Options, Place, Plan, ProfileField, Target, Upsert, kind};
 use crate::config::{Config, Input, Path, Segment};
 use crate::name::{AgentId, Alias, NameError, ProfileId, RecordName};
-use crate::profile::{ProfileType, Store};
-use crate::reference::{SecretRef, Source};
+use crate::profile::{Credential, Mode, Profile, ProfileType, Store};
+use crate::reference::{SecretInput, SecretRef, Source};
 use serde_json::{Value, json};
 
 /// How the folder's owner will ask for the values.
@@ -24,6 +24,8 @@ pub enum Via {
 pub struct Drawn {
     /// The plan.
     pub plan: Plan,
+    /// How many of its targets, the last ones, only write a ref in another form.
+    pub respelled: usize,
     /// What stands in plaintext and is not in it.
     pub left: Vec<Left>,
 }
@@ -37,17 +39,25 @@ pub struct Left {
     pub why: String,
 }
 
-/// A provider that runs this program: for [`Via::Exec`].
-///
-/// `program` and `state_dir` are absolute. The alias is `reseal`, or the first of `reseal-2`,
-/// `reseal-3`, … that the config does not use for something else.
-pub fn exec_upsert(config: &Config, root: &Value, program: &str, state_dir: &str) -> Upsert {
-    let definition = json!({
+/// The definition of a provider that runs this program in another runtime's config. Both paths are
+/// absolute.
+pub fn exec_definition(program: &str, state_dir: &str) -> Value {
+    let folder = program.rsplit_once('/').map_or("/", |(folder, _)| folder);
+    json!({
         "source": "exec",
         "command": program,
-        "args": ["exec-provider", "--state-dir", state_dir],
+        "args": ["--state-dir", state_dir, "exec-provider"],
+        "timeoutMs": 5000,
         "jsonOnly": true,
-    });
+        "trustedDirs": [if folder.is_empty() { "/" } else { folder }],
+    })
+}
+
+/// A provider that runs this program: for [`Via::Exec`]. `root` is the whole of the config.
+///
+/// The alias is `reseal`, or the first of `reseal-2`, `reseal-3`, … that the config does not use
+/// for something else.
+pub fn exec_upsert(config: &Config, root: &Value, definition: Value) -> Upsert {
     let there = |alias: &Alias| root["secrets"]["providers"].get(alias.as_str());
     let taken = |alias: &Alias| {
         let default = config.defaults.alias(Source::Vault) == alias;
@@ -65,16 +75,29 @@ pub fn exec_upsert(config: &Config, root: &Value, program: &str, state_dir: &str
 /// Draws a plan for a config and the profiles of all agents.
 pub fn draw(config: &Config, agents: &[(&AgentId, &Store)], via: &Via) -> Drawn {
     let mut drawn = Drawn::default();
+    let mut respelled = Vec::new();
     if let Via::Exec(upsert) = via {
         drawn.plan.upserts.push(upsert.clone());
     }
     drawn.plan.options = Options::default();
-    for input in config.secret_inputs().iter().filter(|i| i.is_plaintext()) {
-        draw_input(input, via, &mut drawn);
+    for input in config.secret_inputs() {
+        match (&input.input, via) {
+            (Ok(SecretInput::Plaintext), _) => draw_input(input, via, &mut drawn),
+            (Ok(SecretInput::Ref { reference, older }), Via::Vault) if *older => {
+                respelled.extend(respell_input(input, reference));
+            }
+            _ => {}
+        }
     }
     for (agent, store) in agents {
-        draw_profiles(agent, store, via, &mut drawn);
+        draw_profiles(config, agent, store, via, &mut drawn);
+        if *via == Via::Vault {
+            respelled.extend(respell_profiles(agent, store));
+        }
     }
+    respelled.truncate(MAX_TARGETS - drawn.plan.targets.len());
+    drawn.respelled = respelled.len();
+    drawn.plan.targets.extend(respelled);
     if drawn.plan.targets.is_empty() {
         drawn.plan.upserts.clear();
     }
@@ -83,78 +106,112 @@ pub fn draw(config: &Config, agents: &[(&AgentId, &Store)], via: &Via) -> Drawn 
 
 fn draw_input(input: &Input, via: &Via, drawn: &mut Drawn) {
     let path = input.path.segments();
-    let place = || input.path.to_string();
+    let place = input.path.to_string();
     // Other runtimes know no refs there.
     let ours = ["mcp", "oauth"].map(Some).contains(&path[0].as_key());
     if ours && *via != Via::Vault {
         let why = "another runtime takes no ref there".to_owned();
-        return drawn.leave(place(), why);
+        return drawn.leave(place, why);
     }
-    let (Some(kind), Some(path)) = (kind::of(path), keys(path)) else {
-        return drawn.leave(place(), kind::NO_PLACE.to_owned());
+    let Some((kind, path)) = kind::of(path).zip(keys(path)) else {
+        return drawn.leave(place, kind::NO_PLACE.to_owned());
     };
     let steps = path.segments().iter().filter_map(Segment::as_key);
     let name = RecordName::for_config_path(steps);
+    drawn.add(place, name, via, |reference| {
+        config_target(kind, path, reference)
+    });
+}
+
+/// A ref in an older spelling gets the form that every program reads. What it means stays.
+fn respell_input(input: &Input, reference: &SecretRef) -> Option<Target> {
+    let path = input.path.segments();
+    let (kind, path) = kind::of(path).zip(keys(path))?;
+    Some(config_target(kind, path, reference.clone()))
+}
+
+fn config_target(kind: String, path: Path, reference: SecretRef) -> Target {
     let following = |group: &str| {
         let mut keys = path.segments().iter().filter_map(Segment::as_key);
         keys.find(|key| *key == group)?;
         keys.next().map(str::to_owned)
     };
-    let (provider_id, account_id) = (following("providers"), following("accounts"));
-    drawn.add(place(), name, via, |reference| Target {
+    Target {
         kind,
-        provider_id,
-        account_id,
-        place: Place::Config(path.clone()),
+        provider_id: following("providers"),
+        account_id: following("accounts"),
+        place: Place::Config(path),
         reference,
-    });
+    }
 }
 
-fn draw_profiles(agent: &AgentId, store: &Store, via: &Via, drawn: &mut Drawn) {
+fn draw_profiles(config: &Config, agent: &AgentId, store: &Store, via: &Via, drawn: &mut Drawn) {
+    let is_oauth = |id: &ProfileId| {
+        let mut configured = config.routing.profiles.iter();
+        let configured = configured.find(|(other, _)| other == id);
+        configured.is_some_and(|(_, profile)| profile.mode == Some(Mode::OAuth))
+    };
     for found in store.plaintext() {
         let place = format!("{agent}: {} ({})", found.profile, found.field);
         let Some(profile) = store.get(&found.profile) else {
             continue;
         };
-        let field = match profile.kind.profile_type() {
-            ProfileType::ApiKey => ProfileField::Key,
-            ProfileType::Token => ProfileField::Token,
-            ProfileType::OAuth => {
-                let place = format!("{agent}: {}", found.profile);
-                if drawn.left.last().is_some_and(|left| left.place == place) {
-                    continue;
-                }
+        let why = if profile.kind.profile_type() == ProfileType::OAuth {
+            let place = format!("{agent}: {}", found.profile);
+            if drawn.left.last().is_none_or(|left| left.place != place) {
                 let why = "the tokens of an account: `reseal secrets migrate` moves them";
                 drawn.leave(place, why.to_owned());
-                continue;
             }
+            continue;
+        } else if found.shadowed {
+            "a ref beside it is used instead; remove it if it is not the only copy"
+        } else if is_oauth(&profile.id) {
+            "the config says that its mode is oauth, which takes no ref"
+        } else {
+            if !drawn.has_profile(agent, &profile.id) {
+                let name = RecordName::for_agent_profile(agent, &profile.id);
+                drawn.add(place, name, via, |reference| {
+                    profile_target(agent, profile, reference)
+                });
+            }
+            continue;
         };
-        if found.shadowed {
-            let why = "a ref beside it is used instead; remove it if it is not the only copy";
-            drawn.leave(place, why.to_owned());
-            continue;
-        }
-        let id: ProfileId = found.profile;
-        if drawn.has_profile(agent, &id) {
-            continue;
-        }
-        let name = RecordName::for_agent_profile(agent, &id);
-        drawn.add(place, name, via, |reference| Target {
-            kind: field.kind().to_owned(),
-            provider_id: None,
-            account_id: None,
-            place: Place::Profile {
-                agent: agent.clone(),
-                id,
-                field,
-                provider: Some(profile.provider.clone()),
-            },
-            reference,
-        });
+        drawn.leave(place, why.to_owned());
     }
     for ignored in store.ignored() {
         let why = format!("it is no profile ({})", ignored.reason.as_str());
         drawn.leave(format!("{agent}: {}", ignored.id), why);
+    }
+}
+
+/// Profiles whose ref stands in an older spelling.
+fn respell_profiles(agent: &AgentId, store: &Store) -> Vec<Target> {
+    let target = |profile: &Profile| match profile.kind.credential() {
+        Credential::Ref { reference, older } if *older && profile.plaintext.is_empty() => {
+            let is_account = profile.kind.profile_type() == ProfileType::OAuth;
+            (!is_account).then(|| profile_target(agent, profile, reference.clone()))
+        }
+        _ => None,
+    };
+    store.profiles().iter().filter_map(target).collect()
+}
+
+fn profile_target(agent: &AgentId, profile: &Profile, reference: SecretRef) -> Target {
+    let field = match profile.kind.profile_type() {
+        ProfileType::ApiKey => ProfileField::Key,
+        ProfileType::Token | ProfileType::OAuth => ProfileField::Token,
+    };
+    Target {
+        kind: field.kind().to_owned(),
+        provider_id: None,
+        account_id: None,
+        place: Place::Profile {
+            agent: agent.clone(),
+            id: profile.id.clone(),
+            field,
+            provider: Some(profile.provider.clone()),
+        },
+        reference,
     }
 }
 

@@ -161,6 +161,9 @@ pub fn check_replaceable(path: &Path) -> Result<(), StoreError> {
             if metadata.uid() != me.as_raw() && !me.is_root() {
                 return refuse(path, "is owned by another user, who would lose it");
             }
+            if !me.is_root() && !may_give_to_group(&target, metadata.gid())? {
+                return refuse(path, "belongs to a group that a new file can't be given to");
+            }
             target
         }
     };
@@ -169,6 +172,18 @@ pub fn check_replaceable(path: &Path) -> Result<(), StoreError> {
     rustix::fs::access(folder, access)
         .map_err(io::Error::from)
         .map_err(StoreError::io("make a file in", folder))
+}
+
+/// True if a new file beside `path` has this group, or can be given to it.
+fn may_give_to_group(path: &Path, group: u32) -> Result<bool, StoreError> {
+    let folder = parent(path);
+    let around = fs::metadata(folder).map_err(StoreError::io("look at", folder))?;
+    let inherited = around.mode() & libc::S_ISGID != 0 && around.gid() == group;
+    let ours = rustix::process::getgroups()
+        .map_err(io::Error::from)
+        .map_err(StoreError::io("look at the groups for", path))?;
+    let own = rustix::process::getegid().as_raw() == group;
+    Ok(inherited || own || ours.iter().any(|gid| gid.as_raw() == group))
 }
 
 /// Removes what a write of this file left behind that was killed: the file under its temporary

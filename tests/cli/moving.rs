@@ -373,6 +373,53 @@ fn a_read_only_backup_is_named() {
     assert!(read(bak).contains(GROQ));
 }
 
+/// Files of another user are named before anything is written: the program runs as `nobody`, which
+/// only root can have it do.
+#[test]
+fn a_foreign_owner_is_named_before_anything_is_written() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can make files of another user");
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    let world = World::new();
+    let root = claw(&world);
+    let plan = plan_of(&world, &root);
+    let program = world.beside("reseal");
+    fs::copy(super::world::BIN, &program).unwrap();
+    let status = std::process::Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(Path::new(&world.beside("")))
+        .status();
+    assert!(status.unwrap().success());
+    let run = || {
+        let mut command = std::process::Command::new("setpriv");
+        let ids = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        command
+            .args(ids)
+            .arg(&program)
+            .args(["--no-input", "--state-dir"]);
+        command
+            .arg(world.state())
+            .args(["secrets", "apply", "--allow-exec", "--from", &plan]);
+        command.args(["--passphrase-file", &world.passphrase()]);
+        super::world::finish(command, None)
+    };
+    let profiles = root.join("agents/main/agent/auth-profiles.json");
+    let config = read(root.join("openclaw.json"));
+    for (owner, group, why) in [
+        (0, NOBODY, "is owned by another user"),
+        (NOBODY, 0, "belongs to a group"),
+    ] {
+        std::os::unix::fs::chown(&profiles, Some(owner), Some(group)).unwrap();
+        let ran = run().code(5);
+        let expected = format!("auth-profiles.json {why}");
+        assert!(ran.stderr.contains(&expected), "{}", ran.stderr);
+        assert_eq!(read(root.join("openclaw.json")), config);
+        assert!(!ran.stderr.contains("went into the vault"));
+    }
+}
+
 #[test]
 fn configure_needs_a_terminal() {
     let world = World::new();

@@ -25,7 +25,7 @@ use crate::runtime::service::{Reply, Request, Service};
 use crate::secret::SecretValue;
 use crate::vault::{Meta, RecordInfo, RecordKind};
 use profiles::Profiles;
-use stands::{Stands, ref_field, stands_at};
+use stands::{OLDER, Stands, ref_field, stands_at};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -222,6 +222,7 @@ impl Work<'_> {
         )?;
         let before = match stands {
             Stands::Done => return Ok(()),
+            Stands::Respelled => Shown::Text(OLDER.to_owned()),
             Stands::Value(value) => Shown::masked(value.len()),
             Stands::Free(shown) => shown,
         };
@@ -245,10 +246,13 @@ impl Work<'_> {
         provider: Option<String>,
     ) -> Result<(), Failure> {
         let reference = &target.reference;
+        if matches!(stands, Stands::Respelled) {
+            return Ok(());
+        }
         let Some(name) = self.own_record(target, config)? else {
             let plaintext = match stands {
                 Stands::Value(value) => Some(value.clone()),
-                Stands::Done | Stands::Free(_) => None,
+                Stands::Done | Stands::Respelled | Stands::Free(_) => None,
             };
             self.outside.push(Outside {
                 place: target.place.to_string(),
@@ -267,7 +271,9 @@ impl Work<'_> {
                 });
                 Some(value.clone())
             }
-            Stands::Done | Stands::Free(_) => self.sealed(&name, &target.place)?,
+            Stands::Done | Stands::Respelled | Stands::Free(_) => {
+                self.sealed(&name, &target.place)?
+            }
         };
         if let Some(value) = value {
             let reference = reference.clone();

@@ -1,6 +1,6 @@
 //! The auth profiles that a plan points at refs.
 
-use super::{Moved, Stands, Work};
+use super::{Moved, OLDER, Stands, Work};
 use crate::apply::Content;
 use crate::apply::edit::{Edit, Shown};
 use crate::apply::site::{self, Site};
@@ -9,7 +9,9 @@ use crate::error::Failure;
 use crate::name::{AgentId, ProfileId};
 use crate::plan::{Place, ProfileField, Target};
 use crate::profile::routing::Mode;
-use crate::profile::{Expiry, NewCredential, NewProfile, Profile, ProfileKind, ProfileType, Store};
+use crate::profile::{
+    Credential, Expiry, NewCredential, NewProfile, Profile, ProfileKind, ProfileType, Store,
+};
 use crate::vault::{Meta, RecordKind};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -74,17 +76,23 @@ impl Work<'_> {
             Some(profile) => {
                 check_type(profile.kind.profile_type(), *field)
                     .map_err(|why| self.misfit(&target.place, why))?;
-                let reference = profile.kind.credential().reference().cloned();
+                let credential = profile.kind.credential();
+                let is_older = matches!(credential, Credential::Ref { older: true, .. });
+                let reference = credential.reference().cloned();
                 match profiles.store.plaintext_value(id) {
                     Some(value) => Stands::Value(value),
-                    None if reference.as_ref() == Some(&target.reference) => Stands::Done,
-                    None => Stands::Free(reference.map_or(Shown::Nothing, Shown::Ref)),
+                    None if reference.as_ref() != Some(&target.reference) => {
+                        Stands::Free(reference.map_or(Shown::Nothing, Shown::Ref))
+                    }
+                    None if is_older => Stands::Respelled,
+                    None => Stands::Done,
                 }
             }
         };
         self.take(target, &stands, config, kind, meta, None)?;
         let (before, value) = match stands {
             Stands::Done => return Ok(()),
+            Stands::Respelled => (Shown::Text(OLDER.to_owned()), None),
             Stands::Value(value) => (Shown::masked(value.len()), Some(value)),
             Stands::Free(shown) => (shown, None),
         };

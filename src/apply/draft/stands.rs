@@ -7,12 +7,17 @@ use crate::reference::{SecretInput, SecretRef};
 use crate::secret::SecretValue;
 use zeroize::Zeroizing;
 
+/// What is shown of a ref in an older spelling, which is a text of the file.
+pub(super) const OLDER: &str = "(the same ref in an older spelling)";
+
 /// What stands at a place now.
 pub(super) enum Stands {
     /// A value, which moves.
     Value(SecretValue),
     /// The ref already.
     Done,
+    /// The ref already, in an older spelling.
+    Respelled,
     /// Nothing, or another ref.
     Free(Shown),
 }
@@ -60,6 +65,9 @@ pub(super) fn stands_at(
             Ok(Stands::Value(SecretValue::copy_of(text.as_bytes())))
         }
         Some(Ok(input)) if field == path && is_done(&input) => Ok(Stands::Done),
+        Some(Ok(input)) if field == path && input.reference() == Some(reference) => {
+            Ok(Stands::Respelled)
+        }
         Some(Ok(_)) | None => Ok(Stands::Free(other)),
         // A service account may be an object by itself.
         Some(Err(_)) if field != path && value.is_object() => {

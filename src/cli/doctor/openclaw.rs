@@ -12,6 +12,7 @@ use crate::cli::output::shown_path;
 use crate::cli::session;
 use crate::document::Document;
 use crate::error::Failure;
+use crate::plan::draw::exec_definition;
 use crate::store::files::{self, MAX_STATE_FILE};
 use clap::Args;
 use serde_json::{Value, json};
@@ -352,17 +353,10 @@ fn suiting(program: &Path, copying: &Copying<'_>) -> PathBuf {
 
 /// What has to stand in OpenClaw's config.
 fn block(command: &Path, state: &Path) -> Value {
-    let folder = command.parent().unwrap_or(command);
     let state = std::path::absolute(state).unwrap_or_else(|_| state.to_path_buf());
+    let (command, state) = (command.to_string_lossy(), state.to_string_lossy());
     json!({"secrets": {
-        "providers": {"reseal": {
-            "source": "exec",
-            "command": command,
-            "args": ["--state-dir", state, "exec-provider"],
-            "timeoutMs": 5000,
-            "jsonOnly": true,
-            "trustedDirs": [folder],
-        }},
+        "providers": {"reseal": exec_definition(&command, &state)},
         "defaults": {"exec": "reseal"},
     }})
 }

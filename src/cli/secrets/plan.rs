@@ -5,14 +5,15 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::output::{shown, shown_path};
 use crate::cli::vault::status::plural;
-use crate::config::{Config, Trust};
+use crate::config::{Config, ProviderConfig, Trust};
 use crate::error::{Code, Failure};
 use crate::name::AgentId;
-use crate::plan::{Drawn, Left, Via, draw};
+use crate::plan::{Drawn, Left, Upsert, Via, draw};
 use crate::profile::Store;
 use crate::store::files;
 use clap::Args;
 use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `secrets plan`.
@@ -79,12 +80,19 @@ fn document(drawn: &Drawn, file: Option<&Path>) -> Value {
 
 /// Says what the plan moves, and what it leaves.
 pub fn tell(context: &Context, site: &Site, drawn: &Drawn) {
-    let count = drawn.plan.targets.len();
+    let count = drawn.plan.targets.len() - drawn.respelled;
     let what = plural(count as u64, "plaintext value");
-    context.out.say(&format!(
-        "{count} {what} in {} can move into the vault.",
-        shown_path(&site.root)
+    let folder = shown_path(&site.root);
+    let out = &context.out;
+    out.say(&format!(
+        "{count} {what} in {folder} can move into the vault."
     ));
+    if drawn.respelled > 0 {
+        let (count, what) = (drawn.respelled, plural(drawn.respelled as u64, "ref"));
+        out.say(&format!(
+            "{count} {what} in an older spelling can get the newer form."
+        ));
+    }
     for Left { place, why } in &drawn.left {
         context.out.warn(&shown(&format!("{place} stays: {why}")));
     }
@@ -112,8 +120,24 @@ pub fn via(context: &Context, site: &Site, found: &Found) -> Result<Via, CliErro
         })
     };
     let (path, state_dir) = (text(&program.path)?, text(&program.state_dir)?);
-    let upsert = draw::exec_upsert(&found.config, &found.root, &path, &state_dir);
+    let upsert = found.wired(&program).unwrap_or_else(|| {
+        warn_of_owner(context, &program);
+        let definition = draw::exec_definition(&path, &state_dir);
+        draw::exec_upsert(&found.config, &found.root, definition)
+    });
     Ok(Via::Exec(upsert))
+}
+
+/// OpenClaw starts only what belongs to its own user.
+fn warn_of_owner(context: &Context, program: &Program) {
+    let owner = std::fs::metadata(&program.path).map(|metadata| metadata.uid());
+    if owner.is_ok_and(|owner| owner != rustix::process::geteuid().as_raw()) {
+        let path = shown_path(&program.path);
+        context.out.warn(&format!(
+            "{path} belongs to another user, so OpenClaw would not start it; `reseal doctor \
+             openclaw` tells how to make a copy, whose path belongs into the plan"
+        ));
+    }
 }
 
 /// This program, as other runtimes start it.
@@ -155,6 +179,23 @@ impl Found {
             includes: has_include(&root),
             root,
             agents,
+        })
+    }
+
+    /// The provider that runs this program already, as it stands.
+    fn wired(&self, program: &Program) -> Option<Upsert> {
+        let runs_us = |provider: &ProviderConfig| match provider {
+            ProviderConfig::Exec(exec) => program.is_run_by(exec),
+            ProviderConfig::Env(_) | ProviderConfig::File(_) | ProviderConfig::Vault(_) => false,
+        };
+        let mut providers = self.config.providers.iter();
+        let (alias, _) = providers.find(|(_, provider)| runs_us(provider))?;
+        let definition = self.root["secrets"]["providers"]
+            .get(alias.as_str())?
+            .clone();
+        Some(Upsert {
+            alias: alias.clone(),
+            definition,
         })
     }
 

@@ -140,7 +140,17 @@ fn write(context: &Context, draft: &Draft, service: &mut dyn Service) -> Result<
         };
         context.out.progress(&text);
     };
-    apply::run(service, &draft.changes, &mut progress).doing(DOING)
+    apply::run(service, &draft.changes, &mut progress).map_err(|failure| {
+        let is_taken = failure.code == Code::RecordExists;
+        let error = CliError::new(DOING, failure);
+        if is_taken {
+            return error.hint(
+                "give the places other names: change `id` in the plan, or answer n in `reseal \
+                 secrets configure`",
+            );
+        }
+        error
+    })
 }
 
 /// Looks at the refs that this program's vault does not answer: each has to resolve, and to give

@@ -104,13 +104,15 @@ impl View<'_> {
         }
         let (new, there) = (report.stored.len(), report.reused.len());
         let values = plural(new as u64, "value");
-        let reused = match there {
-            0 => String::new(),
-            there => format!("; {there} more stood there already"),
-        };
-        out.say(&format!(
-            "Done: {new} {values} sealed into the vault and compared{reused}."
-        ));
+        out.say(&match (new, there) {
+            (0, 0) => "Done.".to_owned(),
+            (0, there) => format!("Done: the vault held all {there} values already."),
+            (_, 0) => format!("Done: {new} {values} sealed into the vault and compared."),
+            (_, there) => format!(
+                "Done: {new} {values} sealed into the vault and compared; {there} more stood there \
+                 already."
+            ),
+        });
         if !self.site.own {
             out.explain(
                 "Let the other runtime read its files again (`openclaw secrets reload`, or start \

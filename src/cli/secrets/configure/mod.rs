@@ -92,7 +92,7 @@ pub fn run(context: &Context, args: ConfigureArgs) -> Done {
         providers::set_up(context, &site, &found, &mut drawn.plan)?;
     }
     if !args.providers_only {
-        let count = drawn.plan.targets.len() as u64;
+        let count = (drawn.plan.targets.len() - drawn.respelled) as u64;
         head(&format!(
             "{count} {} found",
             plural(count, "plaintext value")

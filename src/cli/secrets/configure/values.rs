@@ -29,8 +29,12 @@ pub(super) fn ask_each(
     found: &Found,
     drawn: &mut Drawn,
 ) -> Result<(), CliError> {
-    if drawn.plan.targets.is_empty() {
+    let mut targets = std::mem::take(&mut drawn.plan.targets);
+    // What a ref means stays when it is written anew: there is nothing to ask.
+    let respelled = targets.split_off(targets.len() - drawn.respelled);
+    if targets.is_empty() {
         context.out.tell("  There is none that can be moved.");
+        drawn.plan.targets = respelled;
         return Ok(());
     }
     context.out.explain(
@@ -38,7 +42,6 @@ pub(super) fn ask_each(
          another name, r points the place at a ref that exists instead, a moves this and all the \
          rest, q leaves this and all the rest.",
     );
-    let targets = std::mem::take(&mut drawn.plan.targets);
     let count = targets.len();
     let mut rest = None;
     for (index, mut target) in targets.into_iter().enumerate() {
@@ -65,6 +68,7 @@ pub(super) fn ask_each(
             drawn.left.push(Left { place, why });
         }
     }
+    drawn.plan.targets.extend(respelled);
     drop_unused_provider(drawn);
     Ok(())
 }
@@ -73,10 +77,15 @@ pub(super) fn ask_each(
 fn drop_unused_provider(drawn: &mut Drawn) {
     let targets = &drawn.plan.targets;
     let is_used = |alias: &Alias| targets.iter().any(|t| t.reference.provider() == alias);
-    let is_ours = |definition: &serde_json::Value| definition["args"][0] == "exec-provider";
+    let is_ours = |definition: &serde_json::Value| is_exec_provider(definition);
     let keep =
         |upsert: &crate::plan::Upsert| is_used(&upsert.alias) || !is_ours(&upsert.definition);
     drawn.plan.upserts.retain(keep);
+}
+
+fn is_exec_provider(definition: &serde_json::Value) -> bool {
+    let args = definition["args"].as_array();
+    args.is_some_and(|args| args.iter().any(|arg| arg == "exec-provider"))
 }
 
 fn ask_one(
