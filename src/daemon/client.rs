@@ -126,7 +126,10 @@ fn limit_of(ask: &Ask) -> Duration {
     match ask {
         Ask::Unlock(_) => SLOW_LIMIT,
         Ask::Request(request) => match request {
-            Request::Status | Request::List | Request::History { .. } => QUICK_LIMIT,
+            Request::Status
+            | Request::List
+            | Request::ListUnder { .. }
+            | Request::History { .. } => QUICK_LIMIT,
             Request::Get { .. }
             | Request::Token { .. }
             | Request::SignOut { .. }

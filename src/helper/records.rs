@@ -126,10 +126,12 @@ pub fn fetch(vault: &mut dyn Service, name: &RecordName) -> Result<Option<Fetche
 
 /// The records whose names start with `prefix`, the newest value first.
 pub fn list(vault: &mut dyn Service, prefix: &str) -> Result<Vec<RecordInfo>, Failure> {
-    let Reply::Records(mut records) = vault.call(Request::List, Vec::new())?.reply else {
+    let request = Request::ListUnder {
+        prefix: prefix.to_owned(),
+    };
+    let Reply::Records(mut records) = vault.call(request, Vec::new())?.reply else {
         return Err(wrong_kind());
     };
-    records.retain(|record| record.name.as_str().starts_with(prefix));
     records.sort_by_key(|record| std::cmp::Reverse(record.meta.created_at));
     Ok(records)
 }

@@ -121,6 +121,9 @@ impl Runtime {
                 Ok(Answer::plain(Reply::Done))
             }),
             Request::List => self.with_current_vault(|vault| Ok(Reply::Records(vault.list()))),
+            Request::ListUnder { prefix } => {
+                self.with_current_vault(|vault| Ok(Reply::Records(vault.list_under(&prefix))))
+            }
             Request::History { name } => self.with_current_vault(|vault| {
                 let versions = vault.history(&name)?;
                 Ok(Reply::Versions(

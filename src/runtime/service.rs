@@ -55,6 +55,11 @@ pub enum Request {
     CheckWritable,
     /// All records without values, by name. Reply: [`Reply::Records`].
     List,
+    /// The records whose names start with this, likewise.
+    ListUnder {
+        /// The start of a name; nothing is the start of all.
+        prefix: String,
+    },
     /// The versions of a record that the file still holds. Reply: [`Reply::Versions`].
     History {
         /// The record.

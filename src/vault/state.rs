@@ -118,6 +118,13 @@ impl Vault {
         infos
     }
 
+    /// The records whose names start with `prefix`, in no order. Only theirs are read.
+    pub fn infos_under(&self, prefix: &str) -> Vec<RecordInfo> {
+        let records = self.index.records.values();
+        let under = records.filter(|record| record.name.starts_with(prefix));
+        under.filter_map(|record| self.index.info(record)).collect()
+    }
+
     /// The records of one kind, in no order.
     pub fn infos_of(&self, kind: RecordKind) -> Vec<RecordInfo> {
         let records = self.index.records.values();

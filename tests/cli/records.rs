@@ -315,3 +315,21 @@ fn resolve_and_reload_report_every_ref_by_name() {
 fn reload_without_a_daemon_says_that_there_is_nothing_to_reload() {
     World::new().run(&["secrets", "reload"]).code(4);
 }
+
+#[test]
+fn a_prefix_shows_only_what_starts_with_it() {
+    for world in World::both() {
+        for name in ["b/2", "a/1", "b/1", "bb", "B/1"] {
+            world.store(name, "x");
+        }
+        let names = |prefix: &str| -> Vec<String> {
+            let ran = world.with_passphrase(&["--json", "secrets", "list", prefix]);
+            let records = ran.ok().json()["records"].as_array().unwrap().clone();
+            let name = |record: &serde_json::Value| record["name"].as_str().unwrap().to_owned();
+            records.iter().map(name).collect()
+        };
+        assert_eq!(names("b/"), ["b/1", "b/2"]);
+        assert_eq!(names("c"), Vec::<String>::new());
+        assert_eq!(names("").len(), 5);
+    }
+}

@@ -1,6 +1,6 @@
 //! The protocol of Docker's credential helpers, as Docker's client speaks it.
 
-use super::super::world::Ran;
+use super::super::world::{Ran, World};
 use super::home::Home;
 use serde_json::{Value, json};
 
@@ -85,4 +85,19 @@ fn docker_is_told_what_is_wrong() {
         home.sh("cat .docker/config.json").ok().json()["credsStore"],
         Value::from("reseal")
     );
+}
+
+#[test]
+fn without_a_daemon_the_vault_is_opened_with_what_is_given() {
+    let world = World::new();
+    let request = br#"{"ServerURL": "a.example", "Username": "u", "Secret": "s"}"#;
+    world
+        .piped_with_passphrase(&["helper", "docker", "store"], request)
+        .ok();
+    let got = world
+        .piped_with_passphrase(&["helper", "docker", "get"], b"a.example")
+        .ok();
+    assert_eq!(got.json()["Secret"], "s");
+    let list = world.with_passphrase(&["helper", "docker", "list"]).ok();
+    assert_eq!(list.json(), json!({"a.example": "u"}));
 }

@@ -29,13 +29,14 @@ const DOING: &str = "list the records";
 /// Lists records.
 pub fn run(context: &Context, args: ListArgs) -> Done {
     let mut service = session::service(context, &args.unlock)?;
-    let answer = session::ask(service.as_mut(), DOING, Request::List, Vec::new())?;
-    let Reply::Records(mut records) = answer.reply else {
+    let request = match args.prefix {
+        Some(prefix) => Request::ListUnder { prefix },
+        None => Request::List,
+    };
+    let answer = session::ask(service.as_mut(), DOING, request, Vec::new())?;
+    let Reply::Records(records) = answer.reply else {
         return Err(unexpected(DOING, &answer.reply));
     };
-    if let Some(prefix) = &args.prefix {
-        records.retain(|record| record.name.as_str().starts_with(prefix.as_str()));
-    }
     if context.out.json {
         context.out.document(&document(&records)?)?;
         return Ok(0);

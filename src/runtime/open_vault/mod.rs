@@ -164,6 +164,13 @@ impl OpenVault {
         self.vault.infos()
     }
 
+    /// The records whose names start with `prefix`, by name, as this handle last saw them.
+    pub fn list_under(&self, prefix: &str) -> Vec<RecordInfo> {
+        let mut infos = self.vault.infos_under(prefix);
+        infos.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        infos
+    }
+
     /// Takes in what other processes committed: one `stat`, and the new tail only where there is
     /// one. True if the vault went on. Call it before answering a request.
     ///
