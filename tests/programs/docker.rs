@@ -45,6 +45,9 @@ fn docker_is_answered_in_its_own_words() {
         json!({hub: "alice", "ghcr.io": "bob"})
     );
 
+    let old = ["secrets", "get", "docker/ghcr.io/#3ctoken#3e"];
+    home.world.run(&old).code(3);
+
     helper(&home, "erase", "ghcr.io").ok();
     helper(&home, "erase", "ghcr.io").ok();
     let gone = helper(&home, "get", "ghcr.io").code(1);
