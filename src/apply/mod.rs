@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | [`Changes`], [`run()`]: check, store, compare, rewrite, scrub | here |
+//! | [`Changes`], [`check()`], [`run()`]: check, store, compare, rewrite, scrub | here |
 //! | [`draft()`]: a plan and the files it names to [`Changes`] | [`draft`] |
 //! | [`scrub()`]: further copies of the values, in the files of a folder | [`scrub`] |
 //! | [`Site`]: the folder that is changed | [`site`] |
@@ -129,11 +129,9 @@ pub fn run(
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Report, Failure> {
     progress(Step::Checking);
-    for change in changes.files.iter().chain(&changes.scrubs) {
-        check_file(change)?;
-    }
     let mut report = Report::default();
-    store(service, &changes.records, progress, &mut report)?;
+    let missing = check(service, changes, &mut report)?;
+    store(service, missing, progress, &mut report)?;
     if !changes.records.is_empty() {
         progress(Step::Comparing);
         compare_all(service, &changes.records)?;
@@ -159,6 +157,42 @@ impl Changes {
     }
 }
 
+/// Looks whether everything could be done, and writes nothing: what [`run()`] begins with. Notes the
+/// records that hold their value already, and gives those that have to be stored.
+///
+/// # Errors
+/// Those of [`run()`] with nothing written.
+pub fn check<'a>(
+    service: &mut dyn Service,
+    changes: &'a Changes,
+    report: &mut Report,
+) -> Result<Vec<&'a NewRecord>, Failure> {
+    for change in changes.files.iter().chain(&changes.scrubs) {
+        check_file(change)?;
+    }
+    let mut seen: BTreeMap<&RecordName, &NewRecord> = BTreeMap::new();
+    let (mut missing, mut taken) = (Vec::new(), Vec::new());
+    for record in &changes.records {
+        if let Some(other) = seen.insert(&record.name, record) {
+            if other.value != record.value {
+                taken.push(record.name.to_string());
+            }
+            continue;
+        }
+        match compare(service, record)? {
+            Comparison::Absent => missing.push(record),
+            Comparison::Same => report.reused.push(record.name.clone()),
+            Comparison::Other => taken.push(record.name.to_string()),
+        }
+    }
+    if taken.is_empty() {
+        return Ok(missing);
+    }
+    let names = taken.join(", ");
+    let text = format!("these records hold another value already: {names}; nothing was written");
+    Err(Failure::new(Code::RecordExists, text))
+}
+
 /// Refuses a file that changed since it was read, or that could not be replaced.
 fn check_file(change: &FileChange) -> Result<(), Failure> {
     let now = files::read(&change.path, files::MAX_STATE_FILE)?.map(Zeroizing::new);
@@ -179,50 +213,26 @@ fn check_file(change: &FileChange) -> Result<(), Failure> {
     Ok(files::check_replaceable(&change.path)?)
 }
 
-/// Stores what the vault does not hold yet, once it is sure that nothing would be overwritten.
+/// Stores what the vault does not hold yet.
 fn store(
     service: &mut dyn Service,
-    records: &[NewRecord],
+    missing: Vec<&NewRecord>,
     progress: &mut dyn FnMut(Step<'_>),
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let mut missing: BTreeMap<&RecordName, &NewRecord> = BTreeMap::new();
-    let mut taken = Vec::new();
-    for record in records {
-        if let Some(other) = missing.get(&record.name) {
-            if other.value != record.value {
-                taken.push(record.name.to_string());
-            }
-            continue;
-        }
-        match compare(service, record)? {
-            Comparison::Absent => {
-                missing.insert(&record.name, record);
-            }
-            Comparison::Same => report.reused.push(record.name.clone()),
-            Comparison::Other => taken.push(record.name.to_string()),
-        }
-    }
-    if !taken.is_empty() {
-        let names = taken.join(", ");
-        let text =
-            format!("these records hold another value already: {names}; nothing was written");
-        return Err(Failure::new(Code::RecordExists, text));
-    }
-    report.reused.dedup();
     if !missing.is_empty() {
         progress(Step::Storing(missing.len()));
     }
-    for (name, record) in missing {
+    for record in missing {
         let request = Request::Put {
-            name: name.clone(),
+            name: record.name.clone(),
             kind: record.kind,
             meta: record.meta.clone(),
             expect: Expect::Absent,
         };
         let stored = service.call(request, vec![record.value.clone()]);
         stored.map_err(|failure| stopped(failure, report))?;
-        report.stored.push(name.clone());
+        report.stored.push(record.name.clone());
     }
     Ok(())
 }

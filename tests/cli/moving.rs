@@ -351,6 +351,15 @@ fn bad_input_is_named_by_its_place_and_nothing_is_written() {
         .with_passphrase(&["secrets", "apply", "--from", "/no/such/plan"])
         .code(2);
     world.store("openai/me#40x.y", "another");
+    let dry = [&apply[..], &["--dry-run"]].concat();
+    for args in [&dry[..], &apply[..]] {
+        let ran = world.with_passphrase(args).code(8);
+        assert!(
+            ran.stderr.contains("change `id` in the plan"),
+            "{}",
+            ran.stderr
+        );
+    }
     let ran = world.with_passphrase(&apply).code(8);
     assert!(ran.stderr.contains("openai/me#40x.y"), "{}", ran.stderr);
     assert_eq!(tree(&root), before);

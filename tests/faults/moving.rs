@@ -168,6 +168,10 @@ fn at_every_call(
                 .unwrap();
             assert!(!has(&output.stdout) && !has(&output.stderr));
             let when = format!("{fault} at {call} {at}");
+            let is_temp = |path: &Path| path.to_string_lossy().contains(".tmp-");
+            let mut temps = contents(&folders.claw);
+            temps.retain(|path, _| is_temp(path));
+            assert!(temps.values().all(|bytes| !has(bytes)), "{when}: {temps:?}");
             folders.check_nothing_lost(&when);
             assert_eq!(folders.finish(), end, "{when}: another end");
             folders.check_nothing_lost(&when);

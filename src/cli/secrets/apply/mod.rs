@@ -121,6 +121,8 @@ pub fn carry_out(context: &Context, plan: &Plan, site: &Site, wish: &Wish<'_>) -
         skipped,
     };
     if wish.dry_run {
+        let checked = apply::check(service.as_mut(), &draft.changes, &mut Report::default());
+        checked.map_err(refused)?;
         view.show_dry_run()?;
         return Ok(0);
     }
@@ -140,17 +142,20 @@ fn write(context: &Context, draft: &Draft, service: &mut dyn Service) -> Result<
         };
         context.out.progress(&text);
     };
-    apply::run(service, &draft.changes, &mut progress).map_err(|failure| {
-        let is_taken = failure.code == Code::RecordExists;
-        let error = CliError::new(DOING, failure);
-        if is_taken {
-            return error.hint(
-                "give the places other names: change `id` in the plan, or answer n in `reseal \
-                 secrets configure`",
-            );
-        }
-        error
-    })
+    apply::run(service, &draft.changes, &mut progress).map_err(refused)
+}
+
+/// Says what to do about names that are taken.
+fn refused(failure: Failure) -> CliError {
+    let is_taken = failure.code == Code::RecordExists;
+    let error = CliError::new(DOING, failure);
+    if is_taken {
+        return error.hint(
+            "give the places other names: change `id` in the plan, or answer n in `reseal secrets \
+             configure`",
+        );
+    }
+    error
 }
 
 /// Looks at the refs that this program's vault does not answer: each has to resolve, and to give
