@@ -149,7 +149,6 @@ pub fn run(
     Ok(report)
 }
 
-/// True if nothing is left to do.
 impl Changes {
     /// True if there is nothing to do.
     pub fn is_empty(&self) -> bool {
@@ -157,8 +156,8 @@ impl Changes {
     }
 }
 
-/// Looks whether everything could be done, and writes nothing: what [`run()`] begins with. Notes the
-/// records that hold their value already, and gives those that have to be stored.
+/// Looks whether everything could be done, and writes nothing: what [`run()`] begins with. Notes
+/// the records that hold their value already, and gives those that have to be stored.
 ///
 /// # Errors
 /// Those of [`run()`] with nothing written.
