@@ -206,6 +206,8 @@ codes! {
         "A file or folder is not readable, not writable, or not private.";
     FileIo = "file.io", Unavailable, "The operating system refused a file operation.";
     FileTooLarge = "file.too_large", Invalid, "A file is over its size limit.";
+    DatabaseInvalid = "database.invalid", Corrupt,
+        "A SQLite database can't be read; nothing was changed.";
     FolderAbsent = "folder.absent", Absent, "There is no state folder at the path.";
     ExecAbsent = "exec.absent", NoProgram, "There is no such program to run.";
     ExecFailed = "exec.failed", NotStarted, "The program can't be executed.";

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  9  cli
-//!  8  apply  daemon  launch  helper  sign_in  credentials
+//!  8  apply  audit  daemon  launch  helper  sign_in  credentials
 //!  7  runtime
 //!  6  unlock  store  source  net  token_store  family
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
@@ -17,6 +17,7 @@
 //! ```
 
 pub mod apply;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod credentials;

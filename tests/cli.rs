@@ -6,6 +6,9 @@
 
 mod cli {
     mod accounts;
+    mod audit;
+    mod audit_corpus;
+    mod audit_databases;
     mod backup;
     mod doctor;
     mod doctor_openclaw;

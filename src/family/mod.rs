@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | [`Folder`], [`Era`] | here |
 //! | [`Place`], [`PlaceKind`]: the files, found by a walk with limits | [`places`] |
+//! | databases of eras C and D, read without touching them | [`sqlite`] |
+//! | shell histories and service units | [`outside`] |
 //! | what a config names outside of the folder: includes, agents, token files | [`named`] |
 //!
 //! Invariants: nothing here writes; what is not looked at is said ([`places::Skipped`]), never left
@@ -12,7 +14,9 @@
 #![forbid(unsafe_code)]
 
 pub mod named;
+pub mod outside;
 pub mod places;
+pub mod sqlite;
 
 pub use places::{Found, Place, PlaceKind, Skipped, places};
 

@@ -83,6 +83,10 @@ pub enum PlaceKind {
     Session,
     /// A file that holds one token, named by the config.
     TokenFile,
+    /// What a shell remembers of what was typed.
+    History,
+    /// A unit of a service manager.
+    Unit,
     /// A file of this program in which every secret is sealed.
     Sealed,
     /// Anything else.

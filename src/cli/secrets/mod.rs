@@ -1,6 +1,7 @@
 //! `reseal secrets`: records of the vault, and the refs that point at them.
 
 pub mod apply;
+pub mod audit;
 pub mod configure;
 pub mod get;
 pub mod history;
@@ -70,6 +71,8 @@ enum SecretsCommand {
     Plan(Lazy<plan::PlanArgs>),
     /// Carry out a plan: seal the values, compare, rewrite the files, scrub the copies
     Apply(Lazy<apply::ApplyArgs>),
+    /// Find plaintext secrets and dead refs, here or in another runtime's state folder
+    Audit(Lazy<audit::AuditArgs>),
     /// Build a new snapshot from the vault, the config and the profiles
     Reload(Lazy<reload::ReloadArgs>),
 }
@@ -88,6 +91,7 @@ pub fn run(context: &Context, args: SecretsArgs) -> Done {
         SecretsCommand::Configure(args) => configure::run(context, args.0),
         SecretsCommand::Plan(args) => plan::run(context, args.0),
         SecretsCommand::Apply(args) => apply::run(context, args.0),
+        SecretsCommand::Audit(args) => audit::run(context, args.0),
         SecretsCommand::Reload(args) => reload::run(context, args.0),
     }
 }

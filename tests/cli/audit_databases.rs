@@ -1,0 +1,114 @@
+//! `secrets audit` on the SQLite databases of later eras: rows, what was deleted, logs, and files
+//! that are no databases.
+
+use super::audit::{Folder, KEY, OTHER, codes, profiles};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// The shared database of era D, in a folder.
+struct Shared {
+    folder: Folder,
+    database: Connection,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let folder = Folder::new();
+        folder.put("openclaw.json", "{}").put("state/x", "");
+        let path = folder.root.join("state/openclaw.sqlite");
+        let database = Connection::open(&path).unwrap();
+        let tables = "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0;
+            PRAGMA secure_delete = 0;
+            CREATE TABLE config_machine_state (state_key TEXT PRIMARY KEY, value_json TEXT);
+            CREATE TABLE device_identities (id TEXT PRIMARY KEY, private_key_pem TEXT);";
+        database.execute_batch(tables).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        Self { folder, database }
+    }
+
+    fn write(&self, key: &str) {
+        let store = profiles(json!({"type": "api_key", "provider": "acme", "key": key}));
+        let sql = "INSERT OR REPLACE INTO config_machine_state VALUES ('authProfiles.store', ?1)";
+        self.database.execute(sql, [store]).unwrap();
+    }
+
+    fn run(&self, sql: &str) {
+        self.database.execute_batch(sql).unwrap();
+    }
+
+    /// The one finding, which has this code.
+    #[track_caller]
+    fn only(&self, code: &str) -> Value {
+        let report = self.folder.report(&[]);
+        assert_eq!(codes(&report), [code]);
+        report["findings"][0].clone()
+    }
+}
+
+fn has(text: &Value, part: &str) -> bool {
+    text.as_str().is_some_and(|text| text.contains(part))
+}
+
+#[test]
+fn rows_are_found_with_table_row_and_path() {
+    let shared = Shared::new();
+    shared.write(OTHER);
+    let found = shared.only("PLAINTEXT_FOUND");
+    assert_eq!(found["table"], "config_machine_state");
+    assert_eq!(found["row"], "state_key=authProfiles.store");
+    assert_eq!(found["jsonPath"], "profiles.acme:default.key");
+    assert_eq!(found["profileId"], "acme:default");
+    // A ref in a row has to resolve like any other.
+    shared.write("${UNSET_ACME_KEY}");
+    shared.run("PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+    let found = shared.only("REF_UNRESOLVED");
+    assert_eq!(found["jsonPath"], "profiles.acme:default.keyRef");
+    // Other tables, by the name of a column.
+    shared.run("DELETE FROM config_machine_state");
+    let sql = "INSERT INTO device_identities VALUES ('a', ?1)";
+    shared.database.execute(sql, [OTHER]).unwrap();
+    assert_eq!(shared.only("PLAINTEXT_FOUND")["table"], "device_identities");
+}
+
+#[test]
+fn databases_rows_free_pages_and_logs() {
+    let shared = Shared::new();
+    shared.write(OTHER);
+    // Replaced in the table, the value is still in the log.
+    shared.write("${PATH}");
+    let found = shared.only("STORE_PLAINTEXT_RESIDUE");
+    assert!(has(&found["message"], "the -wal still has"), "{found}");
+    // Brought into the file by a checkpoint, it is where a deleted row was.
+    shared.write(OTHER);
+    shared.run("PRAGMA wal_checkpoint(TRUNCATE); DELETE FROM config_machine_state");
+    shared.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    let found = shared.only("STORE_PLAINTEXT_RESIDUE");
+    assert!(
+        has(&found["message"], "the file still has one credential"),
+        "{found}"
+    );
+    // On a page that is free.
+    shared.run("DROP TABLE config_machine_state; PRAGMA wal_checkpoint(TRUNCATE)");
+    shared.only("STORE_PLAINTEXT_RESIDUE");
+    shared.run("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_eq!(shared.folder.report(&[])["status"], "clean");
+}
+
+#[test]
+fn a_database_of_any_bytes_is_skipped_and_said() {
+    let folder = Folder::new();
+    let keys = format!("{KEY} ").repeat(60);
+    folder.put("state/openclaw.sqlite", format!("SQLite format 3\0{keys}"));
+    let report = folder.report(&[]);
+    assert_eq!(codes(&report), ["STORE_PLAINTEXT_RESIDUE"]);
+    let skipped = &report["skipped"][0]["reason"];
+    assert!(has(skipped, "can't be read as a whole"), "{skipped}");
+    folder.put("state/openclaw.sqlite", KEY);
+    let report = folder.report(&[]);
+    assert!(
+        has(&report["skipped"][0]["reason"], "no SQLite"),
+        "{report}"
+    );
+}
