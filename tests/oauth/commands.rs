@@ -201,3 +201,39 @@ fn nobody_is_sent_to_a_browser_before_the_vault_is_open() {
     assert_eq!(first, "", "no address was shown");
     assert!(idp.events().is_empty());
 }
+
+#[test]
+fn git_gets_the_token_of_an_account_and_never_changes_it() {
+    let idp = Idp::start_with(&opaque());
+    let home = Home::new(&idp);
+    home.unlock();
+    home.sign_in(&idp, &[]);
+    home.ok(&["secrets", "mv", "oauth/acme/default", "git/https/h/alice"]);
+    let git = |operation: &str, more: &str| -> String {
+        let mut command = home.command(&["helper", "git", operation]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let question = format!("protocol=https\nhost=h\n{more}");
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(question.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let answer = git("get", "");
+    let lines: Vec<&str> = answer.lines().collect();
+    let [user, password, expiry] = lines.as_slice() else {
+        panic!("{} lines", lines.len());
+    };
+    assert_eq!(*user, "username=alice");
+    assert!(expiry.starts_with("password_expiry_utc="));
+    let token = password.strip_prefix("password=").unwrap();
+    assert_eq!(idp.introspect(token)["active"], true);
+    // git tells what it was given, what a person typed, and what a server refused.
+    git("store", &answer);
+    git("store", "username=alice\npassword=typed\n");
+    git("erase", &answer);
+    git("erase", "");
+    assert_eq!(git("get", ""), answer);
+}
