@@ -209,6 +209,8 @@ codes! {
     DatabaseInvalid = "database.invalid", Corrupt,
         "A SQLite database can't be read; nothing was changed.";
     FolderAbsent = "folder.absent", Absent, "There is no state folder at the path.";
+    FolderBusy = "folder.busy", Stale,
+        "The program whose state folder it is runs, and would write over what is changed.";
     ExecAbsent = "exec.absent", NoProgram, "There is no such program to run.";
     ExecFailed = "exec.failed", NotStarted, "The program can't be executed.";
     TemplateInvalid = "template.invalid", Invalid,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  9  cli
-//!  8  apply  audit  daemon  launch  helper  sign_in  credentials
+//!  8  apply  audit  migrate  daemon  launch  helper  sign_in  credentials
 //!  7  runtime
 //!  6  unlock  store  source  net  token_store  family
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
@@ -28,6 +28,7 @@ pub mod error;
 pub mod family;
 pub mod helper;
 pub mod launch;
+pub mod migrate;
 pub mod name;
 pub mod net;
 pub mod oauth;

@@ -57,6 +57,11 @@ impl Site {
         }
     }
 
+    /// The folder as the family lays it out.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     fn state(&self) -> StateDir {
         StateDir::at(&self.root)
     }
@@ -111,13 +116,16 @@ impl Site {
 ///
 /// # Errors
 /// `file.*`, naming the file.
-pub(super) fn read(path: &Path) -> Result<Option<Content>, Failure> {
+pub fn read(path: &Path) -> Result<Option<Content>, Failure> {
     let bytes = files::read(path, files::MAX_STATE_FILE)?;
     Ok(bytes.map(Zeroizing::new))
 }
 
 /// A file's bytes as profiles.
-pub(super) fn store_of(
+///
+/// # Errors
+/// `profiles.invalid` with the place.
+pub fn store_of(
     path: &Path,
     bytes: Option<&Content>,
     defaults: &Defaults,
@@ -134,6 +142,9 @@ pub(super) fn store_of(
 }
 
 /// A file's bytes as a document.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Document, Failure> {
+///
+/// # Errors
+/// `config.invalid` with the place.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Document, Failure> {
     Ok(Document::parse_bytes(bytes, &path.display().to_string())?)
 }

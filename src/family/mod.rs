@@ -7,12 +7,14 @@
 //! | [`Place`], [`PlaceKind`]: the files, found by a walk with limits | [`places`] |
 //! | databases of eras C and D, read without touching them | [`sqlite`] |
 //! | shell histories and service units | [`outside`] |
+//! | whether the runtime whose folder it is runs | [`lock`] |
 //! | what a config names outside of the folder: includes, agents, token files | [`named`] |
 //!
 //! Invariants: nothing here writes; what is not looked at is said ([`places::Skipped`]), never left
 //! out silently. What the files hold is read elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod lock;
 pub mod named;
 pub mod outside;
 pub mod places;

@@ -77,7 +77,8 @@ impl Usage {
         self.disabled_until.is_some_and(|until| until > now)
     }
 
-    pub(super) fn read(value: &Value) -> Self {
+    /// Reads what stands in a file; what is not understood is left out.
+    pub fn read(value: &Value) -> Self {
         let time = |key: &str| {
             value
                 .get(key)

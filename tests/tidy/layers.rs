@@ -27,6 +27,11 @@ const MEANT: &[(&str, &str, &str)] = &[
     ),
     ("helper", "launch", "both take the one `Lookup` of `launch`"),
     (
+        "migrate",
+        "apply",
+        "a migration is carried out by the engine that carries out plans",
+    ),
+    (
         "family",
         "store",
         "state folders of others are read with the same bounds",
@@ -100,6 +105,10 @@ const EXPOSE: &[(&str, &str)] = &[
         "tokens into request bodies; answers are parsed",
     ),
     ("src/oauth/tokens.rs", "a token is checked for its form"),
+    (
+        "src/migrate/entry.rs",
+        "the digest of an account that moves, to know it again",
+    ),
     ("src/plaintext/needles.rs", "values are looked for in files"),
     ("src/launch/run.rs", "values into a program's environment"),
     (

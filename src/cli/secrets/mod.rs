@@ -6,6 +6,7 @@ pub mod configure;
 pub mod get;
 pub mod history;
 pub mod list;
+pub mod migrate;
 pub mod mv;
 pub mod plan;
 pub mod reload;
@@ -73,6 +74,8 @@ enum SecretsCommand {
     Apply(Lazy<apply::ApplyArgs>),
     /// Find plaintext secrets and dead refs, here or in another runtime's state folder
     Audit(Lazy<audit::AuditArgs>),
+    /// Move a whole state folder of another runtime into the vault
+    Migrate(Lazy<migrate::MigrateArgs>),
     /// Build a new snapshot from the vault, the config and the profiles
     Reload(Lazy<reload::ReloadArgs>),
 }
@@ -92,6 +95,7 @@ pub fn run(context: &Context, args: SecretsArgs) -> Done {
         SecretsCommand::Plan(args) => plan::run(context, args.0),
         SecretsCommand::Apply(args) => apply::run(context, args.0),
         SecretsCommand::Audit(args) => audit::run(context, args.0),
+        SecretsCommand::Migrate(args) => migrate::run(context, args.0),
         SecretsCommand::Reload(args) => reload::run(context, args.0),
     }
 }

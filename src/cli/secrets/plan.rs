@@ -129,7 +129,7 @@ pub fn via(context: &Context, site: &Site, found: &Found) -> Result<Via, CliErro
 }
 
 /// OpenClaw starts only what belongs to its own user.
-fn warn_of_owner(context: &Context, program: &Program) {
+pub(super) fn warn_of_owner(context: &Context, program: &Program) {
     let owner = std::fs::metadata(&program.path).map(|metadata| metadata.uid());
     if owner.is_ok_and(|owner| owner != rustix::process::geteuid().as_raw()) {
         let path = shown_path(&program.path);

@@ -1,6 +1,6 @@
 //! `reseal secrets apply`.
 
-mod view;
+pub(in crate::cli::secrets) mod view;
 
 use super::plan::{program, site};
 use crate::apply::draft::Outside;

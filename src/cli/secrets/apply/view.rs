@@ -30,7 +30,7 @@ impl View<'_> {
             return self.context.out.document(&document);
         }
         for change in &files {
-            self.show_diff(change)?;
+            show_diff(self.context, change)?;
         }
         self.warn();
         let out = &self.context.out;
@@ -44,39 +44,6 @@ impl View<'_> {
             plural(records as u64, "value"),
             plural(count as u64, "file"),
         ));
-        Ok(())
-    }
-
-    fn show_diff(&self, change: &FileChange) -> Result<(), CliError> {
-        let out = &self.context.out;
-        let path = shown_path(&change.path);
-        out.data(&out.paint(Tone::Strong, &format!("--- {path}")))?;
-        out.data(&out.paint(Tone::Strong, &format!("+++ {path}")))?;
-        for Edit {
-            place,
-            line,
-            before,
-            after,
-        } in &change.edits
-        {
-            let line = line
-                .map(|line| format!(", line {line}"))
-                .unwrap_or_default();
-            let head = shown(&format!("@@ {place}{line} @@"));
-            out.data(&out.paint(Tone::Faint, &head))?;
-            if *before != Shown::Nothing {
-                let text = shown(&format!("-  {before}"));
-                out.data(&out.paint(Tone::Bad, &text))?;
-            }
-            if *after != Shown::Nothing {
-                let text = shown(&format!("+  {after}"));
-                out.data(&out.paint(Tone::Good, &text))?;
-            }
-        }
-        if change.after.is_none() {
-            let text = out.paint(Tone::Bad, "-  (the whole file)");
-            out.data(&text)?;
-        }
         Ok(())
     }
 
@@ -154,11 +121,49 @@ impl View<'_> {
     }
 }
 
+/// One file's changes, values masked.
+pub(in crate::cli::secrets) fn show_diff(
+    context: &Context,
+    change: &FileChange,
+) -> Result<(), CliError> {
+    let out = &context.out;
+    let path = shown_path(&change.path);
+    out.data(&out.paint(Tone::Strong, &format!("--- {path}")))?;
+    out.data(&out.paint(Tone::Strong, &format!("+++ {path}")))?;
+    for Edit {
+        place,
+        line,
+        before,
+        after,
+    } in &change.edits
+    {
+        let line = line
+            .map(|line| format!(", line {line}"))
+            .unwrap_or_default();
+        let head = shown(&format!("@@ {place}{line} @@"));
+        out.data(&out.paint(Tone::Faint, &head))?;
+        if *before != Shown::Nothing {
+            let text = shown(&format!("-  {before}"));
+            out.data(&out.paint(Tone::Bad, &text))?;
+        }
+        if *after != Shown::Nothing {
+            let text = shown(&format!("+  {after}"));
+            out.data(&out.paint(Tone::Good, &text))?;
+        }
+    }
+    if change.after.is_none() {
+        let text = out.paint(Tone::Bad, "-  (the whole file)");
+        out.data(&text)?;
+    }
+    Ok(())
+}
+
 fn paths<'a>(files: &[&'a FileChange]) -> Vec<&'a PathBuf> {
     files.iter().map(|change| &change.path).collect()
 }
 
-fn diff_json(change: &FileChange) -> Value {
+/// The same for programs.
+pub(in crate::cli::secrets) fn diff_json(change: &FileChange) -> Value {
     let edit = |edit: &Edit| {
         json!({
             "place": edit.place,

@@ -1,0 +1,124 @@
+//! `reseal secrets migrate`.
+
+mod view;
+
+use super::plan::{program, warn_of_owner};
+use crate::apply::{self, Report, Site, Step};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::session::{self, UnlockArgs};
+use crate::cli::state_files;
+use crate::error::{Code, Failure};
+use crate::family::{Folder, lock};
+use crate::migrate::{self, Migration, Wish};
+use crate::runtime::service::Service;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `secrets migrate`.
+///
+/// Moves what another runtime's state folder holds in plaintext into the vault: keys and tokens of
+/// its config and profiles, accounts, older auth files, and the copies of all these in env files
+/// and backups. The other runtime goes on: its files get refs that ask this program. The plan is
+/// shown first. A run that was interrupted can be done again.
+#[derive(Args)]
+pub struct MigrateArgs {
+    /// The state folder, such as ~/.openclaw [default: the one that the environment leads to]
+    #[arg(value_name = "FROM")]
+    from: Option<PathBuf>,
+
+    /// Show what would change, values masked, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do it without asking
+    #[arg(short, long)]
+    yes: bool,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+const DOING: &str = "move the state folder in";
+
+/// Moves a folder in.
+pub fn run(context: &Context, args: MigrateArgs) -> Done {
+    let environment = |name: &str| std::env::var_os(name);
+    let folder = Folder::find(args.from.as_deref(), &environment).doing("find the state folder")?;
+    check_not_own(context, &folder.root)?;
+    check_stopped(&folder).doing(DOING)?;
+    let site = Site::foreign(&folder.root).doing("find the state folder")?;
+    let config = state_files::config(context).doing("read the config")?;
+    let program = program(context)?;
+    warn_of_owner(context, &program);
+    let mut service = session::service(context, &args.unlock)?;
+    let wish = Wish {
+        from: &site,
+        own: &context.state,
+        config: &config,
+        program: &program,
+    };
+    let migration = migrate::draft(&wish, service.as_mut()).doing(DOING)?;
+    let view = view::View {
+        context,
+        site: &site,
+        migration: &migration,
+    };
+    if args.dry_run || migration.draft.changes.is_empty() {
+        view.show_plan(args.dry_run)?;
+        return Ok(0);
+    }
+    if !args.yes {
+        view.show_diffs()?;
+        if !context.confirm(DOING, "Move all this into the vault?", "--yes")? {
+            let why = "it was declined; nothing was written";
+            return Err(CliError::because(DOING, Code::InputCancelled, why));
+        }
+        check_stopped(&folder).doing(DOING)?;
+    }
+    let report = write(context, &migration, service.as_mut()).doing(DOING)?;
+    view.show(&report)?;
+    Ok(0)
+}
+
+/// This program's own folder has nothing of another runtime.
+fn check_not_own(context: &Context, root: &Path) -> Result<(), CliError> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if real(root) != real(context.state.root()) {
+        return Ok(());
+    }
+    let why = "it is this program's own state folder";
+    Err(CliError::because(DOING, Code::Usage, why).hint(
+        "plaintext in your own folder moves with `reseal secrets configure`, or `secrets plan` \
+         and `secrets apply`",
+    ))
+}
+
+fn check_stopped(folder: &Folder) -> Result<(), Failure> {
+    let temp = std::env::temp_dir();
+    match lock::held(folder, &[temp, PathBuf::from("/tmp")]) {
+        Some(held) => Err(held.into()),
+        None => Ok(()),
+    }
+}
+
+fn write(
+    context: &Context,
+    migration: &Migration,
+    service: &mut dyn Service,
+) -> Result<Report, Failure> {
+    for agent in &migration.agents {
+        context.state.create_agent(agent)?;
+    }
+    let mut progress = |step: Step<'_>| {
+        let text = match step {
+            Step::Checking => "Checking every file ...".to_owned(),
+            Step::Storing(count) => format!("Sealing values into the vault ({count}) ..."),
+            Step::Comparing => "Reading the vault again and comparing ...".to_owned(),
+            // The end tells of every file.
+            Step::Rewriting(_) | Step::Scrubbing(_) => return,
+        };
+        context.out.progress(&text);
+    };
+    apply::run(service, &migration.draft.changes, &mut progress)
+}

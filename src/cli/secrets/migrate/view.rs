@@ -1,0 +1,193 @@
+//! What `secrets migrate` tells: the plan with values masked, what was done, and where plaintext
+//! may still be.
+
+use crate::apply::{FileChange, Report, Site};
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::output::{shown, shown_path};
+use crate::cli::secrets::apply::view::{diff_json, show_diff};
+use crate::cli::vault::status::plural;
+use crate::family::PlaceKind;
+use crate::migrate::{Migration, Residue};
+use serde_json::{Value, json};
+
+/// The outcome, for a person or a program.
+pub(super) struct View<'a> {
+    pub(super) context: &'a Context,
+    pub(super) site: &'a Site,
+    pub(super) migration: &'a Migration,
+}
+
+/// Where plaintext may be that no program can find or take back.
+const BEYOND: [(&str, &str); 4] = [
+    (
+        "backups and snapshots of the disk",
+        "delete the old ones, or make new keys where the provider lets you",
+    ),
+    (
+        "free blocks of an SSD, and the journal of the file system",
+        "only whole-disk encryption or a new key helps",
+    ),
+    (
+        "the shell's history, if a key was ever typed into a command",
+        "look for it, and remove the lines",
+    ),
+    (
+        "logs and chats of the other runtime",
+        "delete what you don't need, or make a new key",
+    ),
+];
+
+impl View<'_> {
+    fn files(&self) -> impl Iterator<Item = &FileChange> {
+        let changes = &self.migration.draft.changes;
+        changes.files.iter().chain(&changes.scrubs)
+    }
+
+    /// Every change.
+    pub(super) fn show_diffs(&self) -> Result<(), CliError> {
+        for change in self.files() {
+            show_diff(self.context, change)?;
+        }
+        Ok(())
+    }
+
+    /// What would be done.
+    pub(super) fn show_plan(&self, dry_run: bool) -> Result<(), CliError> {
+        let out = &self.context.out;
+        if out.json {
+            let mode = if dry_run { "dry-run" } else { "write" };
+            let mut document = self.document(mode);
+            let records = self.migration.draft.changes.records.iter();
+            let names: Vec<&str> = records.map(|record| record.name.as_str()).collect();
+            document["records"] = json!({"planned": names});
+            document["diff"] = self.files().map(diff_json).collect();
+            return out.document(&document);
+        }
+        self.show_diffs()?;
+        self.tell_rest();
+        let changes = &self.migration.draft.changes;
+        if changes.is_empty() {
+            out.say("There is nothing left to move.");
+            return Ok(());
+        }
+        let (records, files) = (changes.records.len(), self.files().count());
+        out.say(&format!(
+            "Would seal {records} {} and change {files} {}. Nothing was written.",
+            plural(records as u64, "value"),
+            plural(files as u64, "file"),
+        ));
+        Ok(())
+    }
+
+    /// What was done.
+    pub(super) fn show(&self, report: &Report) -> Result<(), CliError> {
+        let out = &self.context.out;
+        if out.json {
+            let mut document = self.document("write");
+            document["records"] = json!({"stored": report.stored, "reused": report.reused});
+            return out.document(&document);
+        }
+        for change in self.files() {
+            let what = match change.after {
+                Some(_) => "Changed",
+                None => "Removed",
+            };
+            out.say(&format!("{what} {}.", shown_path(&change.path)));
+        }
+        self.tell_rest();
+        self.tell_beyond();
+        let new = report.stored.len();
+        out.say(&format!(
+            "Done: {new} {} sealed into the vault and compared; {} {} in this program.",
+            plural(new as u64, "value"),
+            self.migration.profiles.len(),
+            plural(self.migration.profiles.len() as u64, "profile"),
+        ));
+        out.explain(
+            "The other runtime gets its values from this program while the vault is unlocked \
+             (`reseal vault unlock`). Start it again; it no longer refreshes accounts itself.",
+        );
+        Ok(())
+    }
+
+    /// What stays, what still holds a value, and what was not looked at.
+    fn tell_rest(&self) {
+        let out = &self.context.out;
+        for left in &self.migration.left {
+            out.warn(&shown(&format!("{} stays: {}", left.place, left.why)));
+        }
+        for warning in &self.migration.draft.warnings {
+            out.warn(&shown(warning));
+        }
+        for residue in &self.migration.residue {
+            let Residue { path, hits, .. } = residue;
+            let values = plural(*hits as u64, "value");
+            out.warn(&shown(&format!(
+                "{} still holds {hits} {values}: {}",
+                path.display(),
+                remedy(residue)
+            )));
+        }
+        for skipped in &self.migration.skipped {
+            let path = skipped.path.display();
+            out.warn(&shown(&format!(
+                "{path} was not looked at: {}",
+                skipped.why
+            )));
+        }
+    }
+
+    fn tell_beyond(&self) {
+        let out = &self.context.out;
+        out.explain("Plaintext may also be where no program finds it:");
+        for (place, remedy) in BEYOND {
+            out.explain(&format!("- {place}: {remedy}"));
+        }
+    }
+
+    fn document(&self, mode: &str) -> Value {
+        let migration = self.migration;
+        let left = migration.left.iter();
+        let residue = migration.residue.iter();
+        let skipped = migration.skipped.iter();
+        let profiles = migration.profiles.iter();
+        json!({
+            "mode": mode,
+            "from": self.site.root,
+            "era": migration.era.map(|era| era.as_str()),
+            "changed": !migration.draft.changes.is_empty(),
+            "changedFiles": self.files().map(|c| &c.path).collect::<Vec<_>>(),
+            "profiles": profiles.map(|(agent, id)| json!({"agent": agent, "id": id}))
+                .collect::<Vec<_>>(),
+            "left": left.map(|l| json!({"place": l.place, "why": l.why})).collect::<Vec<_>>(),
+            "residue": residue.map(|r| json!({"path": r.path, "values": r.hits,
+                "remedy": remedy(r)})).collect::<Vec<_>>(),
+            "skipped": skipped.map(|s| json!({"path": s.path, "why": s.why})).collect::<Vec<_>>(),
+            "warnings": migration.draft.warnings,
+            "beyond": BEYOND.map(|(place, remedy)| json!({"place": place, "remedy": remedy})),
+        })
+    }
+}
+
+/// What to do about a file that holds a value.
+fn remedy(residue: &Residue) -> &'static str {
+    match residue.kind {
+        PlaceKind::Session => "delete it if you don't need it, or make a new key",
+        PlaceKind::AgentDatabase
+        | PlaceKind::SharedDatabase
+        | PlaceKind::Database
+        | PlaceKind::DatabaseSide => "a database, which is not rewritten; make a new key",
+        PlaceKind::EnvFile => "what stays there, as listed; remove the line once nothing reads it",
+        PlaceKind::Config
+        | PlaceKind::Include
+        | PlaceKind::AuthProfiles
+        | PlaceKind::LegacyAuth
+        | PlaceKind::LegacyOAuth
+            if !residue.backup =>
+        {
+            "what stays there, as listed"
+        }
+        _ => "look at it, then delete it or make a new key",
+    }
+}

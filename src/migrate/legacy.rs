@@ -1,0 +1,166 @@
+//! `auth.json` of an agent and `credentials/oauth.json`: what came before the profiles.
+//!
+//! An entry moves if its profile, `PROVIDER:default`, is not there. Only what moved, or is sealed
+//! already, is taken out of the file; the file goes when nothing is left in it. An entry without a
+//! `provider` is that of its key.
+
+use super::entry::{self, Credential};
+use super::theirs::{Theirs, record_of, strings};
+use super::{Work, is_source};
+use crate::apply::{Edit, FileChange, Shown, site};
+use crate::config::Path;
+use crate::error::Failure;
+use crate::family::{Place, PlaceKind};
+use crate::name::{AgentId, ProfileId, RecordName};
+use crate::oauth::Account;
+use crate::profile::normal_provider;
+use crate::runtime::service::{Comparison, Reply, Request};
+use crate::secret::SecretValue;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+impl Work<'_> {
+    pub(super) fn legacy(
+        &mut self,
+        theirs: &mut Theirs<'_>,
+        places: &[Place],
+    ) -> Result<(), Failure> {
+        for place in places.iter().filter(|place| is_source(place)) {
+            let agent = match &place.agent {
+                Some(agent) => match agent.parse::<AgentId>() {
+                    Ok(agent) => agent,
+                    Err(_) => continue,
+                },
+                None => AgentId::main(),
+            };
+            self.file(theirs, place, &agent)?;
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        theirs: &mut Theirs<'_>,
+        place: &Place,
+        agent: &AgentId,
+    ) -> Result<(), Failure> {
+        let path = &place.path;
+        let Some(before) = site::read(path)? else {
+            return Ok(());
+        };
+        let mut document = site::parse(path, &before)?;
+        let shown = path.display();
+        let Some(entries) = document.value().as_object().cloned() else {
+            self.leave(shown.to_string(), "it is no JSON object");
+            return Ok(());
+        };
+        let mut edits = Vec::new();
+        for (key, value) in &entries {
+            let at = format!("{shown}: {key}");
+            let moved = match value.as_object() {
+                Some(entry) => self.entry(theirs, place.kind, agent, key, entry)?,
+                None => Err("it is no entry of a provider".to_owned()),
+            };
+            match moved {
+                Err(why) => {
+                    strings(value, &mut self.kept);
+                    self.leave(at, why);
+                }
+                Ok(()) => {
+                    document.remove(&Path::of_keys([key.as_str()]))?;
+                    edits.push(Edit {
+                        place: key.clone(),
+                        line: None,
+                        before: Shown::Text("(the entry)".to_owned()),
+                        after: Shown::Nothing,
+                    });
+                }
+            }
+        }
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let empty = document.value().as_object().is_some_and(Map::is_empty);
+        let text = document.text().as_bytes().to_vec();
+        theirs.source(FileChange {
+            path: path.clone(),
+            before: Some(before),
+            after: (!empty).then(|| Zeroizing::new(text)),
+            edits,
+        });
+        Ok(())
+    }
+
+    /// Moves an entry; why it stays if it does.
+    fn entry(
+        &mut self,
+        theirs: &mut Theirs<'_>,
+        kind: PlaceKind,
+        agent: &AgentId,
+        key: &str,
+        entry: &Map<String, Value>,
+    ) -> Result<Result<(), String>, Failure> {
+        let provider = normal_provider(entry::text(entry, "provider").unwrap_or(key));
+        let Ok(id) = format!("{provider}:default").parse::<ProfileId>() else {
+            return Ok(Err("its key is no provider".to_owned()));
+        };
+        let mut entry = entry.clone();
+        if kind == PlaceKind::LegacyOAuth && !entry.contains_key("type") {
+            entry.insert("type".to_owned(), "oauth".into());
+        }
+        let credential = match entry::read(&provider, &entry, self.wish.config) {
+            Ok(credential) => credential,
+            Err(why) => return Ok(Err(why)),
+        };
+        if theirs.entry(agent, id.as_str()).is_some() {
+            return match self.is_sealed(theirs, agent, &id, &credential)? {
+                true => Ok(Ok(())),
+                false => Ok(Err(format!(
+                    "profile {id} is there and holds another credential"
+                ))),
+            };
+        }
+        self.move_in(theirs, agent, &id, &entry, credential)?;
+        Ok(Ok(()))
+    }
+
+    /// True if the profile's ref leads to this very credential.
+    fn is_sealed(
+        &mut self,
+        theirs: &Theirs<'_>,
+        agent: &AgentId,
+        id: &ProfileId,
+        credential: &Credential,
+    ) -> Result<bool, Failure> {
+        let config = theirs.config()?;
+        let store = theirs.store(agent, &config)?;
+        let profile = store.get(id);
+        let reference = profile.and_then(|profile| profile.kind.credential().reference());
+        let name = reference.and_then(|r| record_of(&config, self.wish.program, r));
+        let Some(name) = name else {
+            return Ok(false);
+        };
+        let (value, account): (SecretValue, Option<&Account>) = match credential {
+            Credential::Static { value, .. } => (value.clone(), None),
+            Credential::Account(account) => (account.to_secret(), Some(account)),
+        };
+        self.holds(&name, value, account)
+    }
+
+    fn holds(
+        &mut self,
+        name: &RecordName,
+        value: SecretValue,
+        account: Option<&Account>,
+    ) -> Result<bool, Failure> {
+        if let Some(planned) = self.value_of(name) {
+            return Ok(*planned == value);
+        }
+        if account.is_some_and(|account| self.is_known(name, account)) {
+            return Ok(true);
+        }
+        let compare = Request::Compare { name: name.clone() };
+        let answer = self.service.call(compare, vec![value])?;
+        Ok(matches!(answer.reply, Reply::Compared(Comparison::Same)))
+    }
+}

@@ -1,0 +1,179 @@
+//! This program's own profiles: one for each of theirs that it feeds, pointing at the same record.
+//!
+//! A profile that is there already stays. Only fields that this program knows are written, so that
+//! nothing in plaintext comes with them.
+
+use super::theirs::{Edited, Theirs, record_of};
+use super::{Left, Work};
+use crate::apply::{FileChange, Shown, site};
+use crate::config::Path;
+use crate::document::Document;
+use crate::error::Failure;
+use crate::name::{AgentId, ProfileId};
+use crate::profile::{Profile, ProfileType, Store, Usage};
+use crate::reference::SecretRef;
+use crate::vault::RecordKind;
+use serde_json::{Map, Value, json};
+
+/// What becomes of this program's folder.
+#[derive(Default)]
+pub(super) struct Own {
+    pub(super) files: Vec<FileChange>,
+    pub(super) profiles: Vec<(AgentId, ProfileId)>,
+    pub(super) agents: Vec<AgentId>,
+    pub(super) left: Vec<Left>,
+}
+
+const NEW_PROFILES: &str = "{\n  \"version\": 1,\n  \"profiles\": {}\n}\n";
+const NEW_STATE: &str = "{\n  \"version\": 1\n}\n";
+/// What a profile has beside its credential.
+const PLAIN_FIELDS: [&str; 6] = [
+    "email",
+    "displayName",
+    "copyToAgents",
+    "accountId",
+    "projectId",
+    "chatgptPlanType",
+];
+
+impl Work<'_> {
+    pub(super) fn own_profiles(&mut self, theirs: &mut Theirs<'_>) -> Result<Own, Failure> {
+        let mut own = Own::default();
+        let config = theirs.config()?;
+        for agent in theirs.agents() {
+            let store = theirs.store(&agent, &config)?;
+            let path = self.wish.own.auth_profiles(&agent);
+            let mut file = Edited::read(path.clone(), NEW_PROFILES)?;
+            let there = Store::parse(
+                file.document.text(),
+                &path.display().to_string(),
+                &self.wish.config.defaults,
+            )?;
+            for (profile, reference) in store.refs() {
+                let name = record_of(&config, self.wish.program, reference);
+                let Some(name) = name else {
+                    let place = format!("{agent}: {}", profile.id);
+                    let why = format!("it points at {reference}, which their config resolves");
+                    own.left.push(Left { place, why });
+                    continue;
+                };
+                let kind = self.kind_of(&name);
+                let is_account = kind == Some(RecordKind::OAuth);
+                let reference = SecretRef::to_record(&name);
+                own.profiles.push((agent.clone(), profile.id.clone()));
+                if let Some(old) = there.get(&profile.id) {
+                    if old.kind.credential().reference() != Some(&reference) {
+                        let place = format!("{agent}: {}", profile.id);
+                        let why = format!(
+                            "this program has a profile of that id, which stays; the other one's \
+                             value is {reference}"
+                        );
+                        own.left.push(Left { place, why });
+                    }
+                    continue;
+                }
+                let entry = theirs.entry(&agent, profile.id.as_str());
+                let new = profile_json(profile, &reference, is_account, entry.unwrap_or_default());
+                let at = Path::of_keys(["profiles", profile.id.as_str()]);
+                file.document.set(&at, new)?;
+                let shown = Shown::Ref(reference);
+                file.note(profile.id.to_string(), Shown::Nothing, shown);
+            }
+            if let Some(change) = file.change() {
+                own.files.push(change);
+                own.agents.push(agent.clone());
+            }
+            if !store.profiles().is_empty() {
+                own.files.extend(self.state(&agent, theirs, &store)?);
+            }
+        }
+        Ok(own)
+    }
+
+    /// Order, last good profile and usage, where this program has none yet.
+    fn state(
+        &self,
+        agent: &AgentId,
+        theirs: &mut Theirs<'_>,
+        store: &Store,
+    ) -> Result<Option<FileChange>, Failure> {
+        let path = self
+            .wish
+            .from
+            .profiles(agent)
+            .with_file_name("auth-state.json");
+        let state = match site::read(&path)? {
+            Some(bytes) => site::parse(&path, &bytes)?,
+            None => Document::empty(""),
+        };
+        // Era A has the tables in the profiles file; where both have an entry, the state file wins.
+        let older = theirs.profiles(agent)?.document.clone();
+        let mut file = Edited::read(self.wish.own.auth_state(agent), NEW_STATE)?;
+        for (table, check) in TABLES {
+            for document in [&state, &older] {
+                let entries = document.value().get(table).and_then(Value::as_object);
+                for (key, value) in entries.into_iter().flatten() {
+                    let at = Path::of_keys([table, key.as_str()]);
+                    let (Some(value), None) = (check(key, value), file.document.get(&at)) else {
+                        continue;
+                    };
+                    file.document.set(&at, value)?;
+                    let text = Shown::Text("(order and usage)".to_owned());
+                    file.note(at.to_string(), Shown::Nothing, text);
+                }
+            }
+        }
+        let has_profiles = store.refs().next().is_some();
+        Ok(file.change().filter(|_| has_profiles))
+    }
+}
+
+/// What of a table's entry is taken: nothing but what this program knows.
+type Check = fn(&str, &Value) -> Option<Value>;
+
+const TABLES: [(&str, Check); 3] = [
+    ("order", |_, ids| {
+        let ids = ids.as_array()?.iter();
+        let ids: Option<Vec<Value>> = ids.map(|id| profile_id(id.as_str()?)).collect();
+        ids.map(Value::from)
+    }),
+    ("lastGood", |_, id| profile_id(id.as_str()?)),
+    ("usageStats", |id, usage| {
+        profile_id(id)?;
+        let members = Usage::read(usage).members().into_iter();
+        let members = members.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let members: Map<String, Value> = members.collect();
+        (!members.is_empty()).then(|| members.into())
+    }),
+];
+
+fn profile_id(text: &str) -> Option<Value> {
+    let id: ProfileId = text.parse().ok()?;
+    Some(id.as_str().into())
+}
+
+fn profile_json(
+    profile: &Profile,
+    reference: &SecretRef,
+    is_account: bool,
+    entry: Map<String, Value>,
+) -> Value {
+    let (kind, field) = match profile.kind.profile_type() {
+        _ if is_account => (ProfileType::OAuth, "oauthRef"),
+        ProfileType::ApiKey => (ProfileType::ApiKey, "keyRef"),
+        ProfileType::Token | ProfileType::OAuth => (ProfileType::Token, "tokenRef"),
+    };
+    let mut new = json!({"type": kind.as_str(), "provider": profile.provider});
+    new[field] = reference.to_json();
+    if kind == ProfileType::Token
+        && let Some(expires) = entry.get("expires").filter(|expires| expires.is_number())
+    {
+        new["expires"] = expires.clone();
+    }
+    for field in PLAIN_FIELDS {
+        if let Some(value) = entry.get(field).filter(|v| v.is_string() || v.is_boolean()) {
+            new[field] = value.clone();
+        }
+    }
+    new
+}

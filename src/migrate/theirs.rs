@@ -1,0 +1,416 @@
+//! The other runtime's files while they are changed: the config, the profiles of each agent, and
+//! the older files whose entries move into the profiles.
+
+use super::entry::{self, Credential, SECRET_FIELDS};
+use super::{Work, profile_place};
+use crate::apply::{Content, Draft, Edit, FileChange, Program, Shown, Site, site};
+use crate::config::{Config, Path, ProviderConfig, Trust};
+use crate::document::Document;
+use crate::error::Failure;
+use crate::name::{AgentId, ProfileId, RecordName};
+use crate::plaintext::marker;
+use crate::plan::{Place, ProfileField, Upsert};
+use crate::profile::{ProfileType, Store};
+use crate::reference::SecretRef;
+use crate::secret::SecretValue;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// A file while it is changed.
+pub(super) struct Edited {
+    path: PathBuf,
+    before: Option<Content>,
+    pub(super) document: Document,
+    edits: Vec<Edit>,
+}
+
+impl Edited {
+    pub(super) fn read(path: PathBuf, empty: &str) -> Result<Self, Failure> {
+        let before = site::read(&path)?;
+        let name = path.display().to_string();
+        let document = match &before {
+            Some(bytes) => site::parse(&path, bytes)?,
+            None => Document::parse(empty, &name)?,
+        };
+        Ok(Self {
+            path,
+            before,
+            document,
+            edits: Vec::new(),
+        })
+    }
+
+    fn of(change: FileChange) -> Result<Self, Failure> {
+        let after = change.after.unwrap_or_default();
+        Ok(Self {
+            document: site::parse(&change.path, &after)?,
+            path: change.path,
+            before: change.before,
+            edits: change.edits,
+        })
+    }
+
+    pub(super) fn note(&mut self, place: String, before: Shown, after: Shown) {
+        self.edits.push(Edit {
+            place,
+            line: None,
+            before,
+            after,
+        });
+    }
+
+    pub(super) fn change(self) -> Option<FileChange> {
+        if self.edits.is_empty() {
+            return None;
+        }
+        let after = Zeroizing::new(self.document.text().as_bytes().to_vec());
+        Some(FileChange {
+            path: self.path,
+            before: self.before,
+            after: Some(after),
+            edits: self.edits,
+        })
+    }
+}
+
+/// Their files.
+pub(super) struct Theirs<'a> {
+    site: &'a Site,
+    config: Edited,
+    profiles: BTreeMap<AgentId, Edited>,
+    /// Older files, without the entries that moved.
+    sources: Vec<FileChange>,
+}
+
+const NEW_PROFILES: &str = "{\n  \"version\": 1,\n  \"profiles\": {}\n}\n";
+
+impl<'a> Theirs<'a> {
+    /// Takes over what a draft changes.
+    pub(super) fn take(site: &'a Site, draft: &mut Draft) -> Result<Self, Failure> {
+        let mut changes: BTreeMap<PathBuf, FileChange> = BTreeMap::new();
+        for change in std::mem::take(&mut draft.changes.files) {
+            changes.insert(change.path.clone(), change);
+        }
+        let mut edited = |path: PathBuf, empty: &str| match changes.remove(&path) {
+            Some(change) => Edited::of(change),
+            None => Edited::read(path, empty),
+        };
+        let config = edited(site.config.clone(), "{}\n")?;
+        let mut profiles = BTreeMap::new();
+        for agent in site.agents()? {
+            let file = edited(site.profiles(&agent), NEW_PROFILES)?;
+            profiles.insert(agent, file);
+        }
+        Ok(Self {
+            site,
+            config,
+            profiles,
+            sources: Vec::new(),
+        })
+    }
+
+    /// The agents, `main` first: what several share is named after it.
+    pub(super) fn agents(&self) -> Vec<AgentId> {
+        let mut agents: Vec<AgentId> = self.profiles.keys().cloned().collect();
+        agents.sort_by_key(|agent| *agent != AgentId::main());
+        agents
+    }
+
+    /// The profiles of an agent as a document.
+    pub(super) fn profiles(&mut self, agent: &AgentId) -> Result<&mut Edited, Failure> {
+        if !self.profiles.contains_key(agent) {
+            let file = Edited::read(self.site.profiles(agent), NEW_PROFILES)?;
+            self.profiles.insert(agent.clone(), file);
+        }
+        match self.profiles.get_mut(agent) {
+            Some(file) => Ok(file),
+            None => Err(Failure::new(crate::error::Code::Bug, "the file is gone")),
+        }
+    }
+
+    /// An entry of an agent's profiles.
+    pub(super) fn entry(&self, agent: &AgentId, id: &str) -> Option<Map<String, Value>> {
+        let document = &self.profiles.get(agent)?.document;
+        let entry = document.get(&Path::of_keys(["profiles", id]))?;
+        entry.as_object().cloned()
+    }
+
+    /// Points a profile, new or not, at a ref. What is no credential in it stays, or comes from
+    /// `entry`.
+    pub(super) fn feed(
+        &mut self,
+        agent: &AgentId,
+        id: &ProfileId,
+        entry: &Map<String, Value>,
+        kind: ProfileType,
+        reference: &SecretRef,
+    ) -> Result<(), Failure> {
+        let file = self.profiles(agent)?;
+        let at = Path::of_keys(["profiles", id.as_str()]);
+        let shown = Shown::Ref(reference.clone());
+        let (type_name, ref_field) = match kind {
+            ProfileType::ApiKey => ("api_key", "keyRef"),
+            // An account can hold no ref there: its access token is a token that is always fresh.
+            ProfileType::Token | ProfileType::OAuth => ("token", "tokenRef"),
+        };
+        let gone = gone(kind);
+        if file.document.get(&at).is_none() {
+            let mut new = Map::new();
+            new.insert("type".to_owned(), type_name.into());
+            new.insert("provider".to_owned(), id.provider().into());
+            new.insert(ref_field.to_owned(), reference.to_json());
+            for (key, value) in entry {
+                if !gone.contains(&key.as_str()) && !new.contains_key(key) {
+                    new.insert(key.clone(), value.clone());
+                }
+            }
+            if let Some(provider) = entry::text(entry, "provider") {
+                new.insert("provider".to_owned(), provider.into());
+            }
+            file.document.set(&at, Value::Object(new))?;
+            file.note(id.to_string(), Shown::Nothing, shown);
+            return Ok(());
+        }
+        let before = Shown::Text(match kind {
+            ProfileType::OAuth => "(the tokens of an account)".to_owned(),
+            ProfileType::ApiKey | ProfileType::Token => "(a plaintext value)".to_owned(),
+        });
+        let document = &mut file.document;
+        document.set(&at.join("type"), type_name.into())?;
+        document.set(&at.join(ref_field), reference.to_json())?;
+        for field in gone {
+            if field != ref_field && field != "type" {
+                document.remove(&at.join(field))?;
+            }
+        }
+        file.note(id.to_string(), before, shown);
+        Ok(())
+    }
+
+    /// The config says `token` of a profile that it called an account.
+    pub(super) fn set_mode(&mut self, id: &ProfileId) -> Result<(), Failure> {
+        let at = Path::of_keys(["auth", "profiles", id.as_str(), "mode"]);
+        let is_oauth = self
+            .config
+            .document
+            .get(&at)
+            .is_some_and(|mode| mode == "oauth");
+        if is_oauth {
+            self.config.document.set(&at, "token".into())?;
+            let text = |text: &str| Shown::Text(text.to_owned());
+            self.config
+                .note(at.to_string(), text("\"oauth\""), text("\"token\""));
+        }
+        Ok(())
+    }
+
+    /// The config gets the provider that asks this program.
+    pub(super) fn put_provider(&mut self, upsert: &Upsert) -> Result<(), Failure> {
+        let at = Path::of_keys(["secrets", "providers", upsert.alias.as_str()]);
+        if self.config.document.get(&at) == Some(&upsert.definition) {
+            return Ok(());
+        }
+        self.config.document.set(&at, upsert.definition.clone())?;
+        let shown = Shown::Text(upsert.definition.to_string());
+        self.config.note(at.to_string(), Shown::Nothing, shown);
+        Ok(())
+    }
+
+    /// Notes what becomes of an older file.
+    pub(super) fn source(&mut self, change: FileChange) {
+        self.sources.push(change);
+    }
+
+    /// The older files' changes.
+    pub(super) fn sources(&mut self) -> Vec<FileChange> {
+        std::mem::take(&mut self.sources)
+    }
+
+    /// Their config as it will be.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        Ok(Config::read(&self.config.document, Trust::Own)?)
+    }
+
+    /// The profiles as they will be.
+    pub(super) fn store(&self, agent: &AgentId, config: &Config) -> Result<Store, Failure> {
+        match self.profiles.get(agent) {
+            Some(file) => {
+                let name = file.path.display().to_string();
+                Ok(Store::parse(file.document.text(), &name, &config.defaults)?)
+            }
+            None => Ok(Store::empty("")?),
+        }
+    }
+
+    /// Every ref to this program's vault, as the files will be.
+    pub(super) fn fed(&self, program: &Program) -> Result<Vec<(Place, SecretRef)>, Failure> {
+        let config = self.config()?;
+        let inputs = config.secret_inputs().iter();
+        let mut fed: Vec<(Place, SecretRef)> = inputs
+            .filter_map(|input| {
+                let reference = input.reference()?;
+                let ours = record_of(&config, program, reference).is_some();
+                ours.then(|| (Place::Config(input.path.clone()), reference.clone()))
+            })
+            .collect();
+        for agent in self.profiles.keys() {
+            let store = self.store(agent, &config)?;
+            for (profile, reference) in store.refs() {
+                if record_of(&config, program, reference).is_some() {
+                    let place = profile_place(agent, &profile.id, ProfileField::Key);
+                    fed.push((place, reference.clone()));
+                }
+            }
+        }
+        Ok(fed)
+    }
+
+    /// Notes the values that stay in config and profiles.
+    pub(super) fn kept(&self, kept: &mut Vec<SecretValue>) -> Result<(), Failure> {
+        let config = self.config()?;
+        for input in config.secret_inputs().iter().filter(|i| i.is_plaintext()) {
+            let value = self.config.document.get(&input.path);
+            value.iter().for_each(|value| strings(value, kept));
+        }
+        for agent in self.profiles.keys() {
+            let store = self.store(agent, &config)?;
+            let plain = store.plaintext().into_iter();
+            let plain = plain.map(|found| found.profile.as_str().to_owned());
+            let ignored = store.ignored().iter().map(|ignored| ignored.id.clone());
+            for id in plain.chain(ignored) {
+                let entry = self.entry(agent, &id);
+                entry
+                    .iter()
+                    .for_each(|entry| strings(&entry.clone().into(), kept));
+            }
+        }
+        Ok(())
+    }
+
+    /// The changes of config and profiles. The config comes first: it has the provider that the
+    /// refs of the profiles name.
+    pub(super) fn changes(&mut self) -> Vec<FileChange> {
+        let empty = Edited {
+            path: PathBuf::new(),
+            before: None,
+            document: Document::empty(""),
+            edits: Vec::new(),
+        };
+        let config = std::mem::replace(&mut self.config, empty).change();
+        let profiles = std::mem::take(&mut self.profiles).into_values();
+        let profiles = profiles.filter_map(Edited::change);
+        config.into_iter().chain(profiles).collect()
+    }
+}
+
+/// The shortest text that is taken for a secret where nothing says what it is, in bytes.
+const MIN_SECRET: usize = 16;
+
+/// The texts in a value that may be secrets.
+pub(super) fn strings(value: &Value, found: &mut Vec<SecretValue>) {
+    match value {
+        Value::String(text) if text.len() >= MIN_SECRET && marker::of(text).is_none() => {
+            found.push(SecretValue::copy_of(text.as_bytes()));
+        }
+        // Documents are not nested deeper than they may be.
+        Value::Object(object) => object.values().for_each(|value| strings(value, found)),
+        Value::Array(array) => array.iter().for_each(|value| strings(value, found)),
+        _ => {}
+    }
+}
+
+/// The record of this program's vault that a ref of another runtime asks for.
+pub(super) fn record_of(
+    config: &Config,
+    program: &Program,
+    reference: &SecretRef,
+) -> Option<RecordName> {
+    let provider = config.provider(reference.source(), reference.provider());
+    match provider.ok()?.as_ref() {
+        ProviderConfig::Exec(exec) if program.is_run_by(exec) => reference.id().parse().ok(),
+        _ => None,
+    }
+}
+
+/// The fields of a credential that its ref takes the place of. A token that has an end of its own
+/// keeps it; that of an account moves with every refresh.
+fn gone(kind: ProfileType) -> Vec<&'static str> {
+    let mut gone = SECRET_FIELDS.to_vec();
+    gone.extend(["type", "mode", "keyRef", "tokenRef", "oauthRef"]);
+    if kind == ProfileType::OAuth {
+        gone.push("expires");
+    }
+    gone
+}
+
+impl Work<'_> {
+    /// The accounts of all profiles, and the tokens that the config calls accounts.
+    pub(super) fn profiles(&mut self, theirs: &mut Theirs<'_>) -> Result<(), Failure> {
+        for agent in theirs.agents() {
+            let store = theirs.store(&agent, &self.config)?;
+            for found in store.plaintext() {
+                let Some(entry) = theirs.entry(&agent, found.profile.as_str()) else {
+                    continue;
+                };
+                let id = found.profile;
+                // One field after the other is found; the first moves the whole entry.
+                let still = SECRET_FIELDS.iter().any(|field| entry.contains_key(*field));
+                if !found.shadowed && still {
+                    self.profile(theirs, &agent, &id, &entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn profile(
+        &mut self,
+        theirs: &mut Theirs<'_>,
+        agent: &AgentId,
+        id: &ProfileId,
+        entry: &Map<String, Value>,
+    ) -> Result<(), Failure> {
+        let provider = entry::text(entry, "provider").unwrap_or(id.provider());
+        let credential = match entry::read(provider, entry, self.wish.config) {
+            Ok(credential) => credential,
+            Err(why) => {
+                let place = format!("{agent}: {id}");
+                if self.left.iter().all(|left| left.place != place) {
+                    self.leave(place, why);
+                }
+                return Ok(());
+            }
+        };
+        self.move_in(theirs, agent, id, entry, credential)
+    }
+
+    /// Seals a credential and points the profile at it.
+    pub(super) fn move_in(
+        &mut self,
+        theirs: &mut Theirs<'_>,
+        agent: &AgentId,
+        id: &ProfileId,
+        entry: &Map<String, Value>,
+        credential: Credential,
+    ) -> Result<(), Failure> {
+        let (name, kind, field) = match &credential {
+            Credential::Static { kind, .. } => {
+                let name = RecordName::for_agent_profile(agent, id)?;
+                (name, *kind, ProfileField::Key)
+            }
+            Credential::Account(account) => {
+                let name = self.account_name(agent, id, account)?;
+                (name, ProfileType::OAuth, ProfileField::Token)
+            }
+        };
+        let place = profile_place(agent, id, field);
+        let reference = self.seal(&name, place, credential)?;
+        theirs.feed(agent, id, entry, kind, &reference)?;
+        if kind != ProfileType::ApiKey {
+            self.tokens.push(id.clone());
+        }
+        Ok(())
+    }
+}
