@@ -96,8 +96,7 @@ pub fn run(order: &Order<'_>) -> Report {
         needles,
         records,
         refs: refs::Refs::default(),
-        until: Instant::now() + MAX_TIME,
-        left: MAX_TOTAL,
+        budget: Budget::new(Instant::now()),
     };
     audit.tell_vault();
     let mut found = family::places(&order.folder);
@@ -105,7 +104,9 @@ pub fn run(order: &Order<'_>) -> Report {
         found.places.extend(family::outside::history(home));
     }
     if let Some(home) = order.units {
-        found.places.extend(family::outside::units(home));
+        let units = family::outside::units(home);
+        found.places.extend(units.places);
+        found.skipped.extend(units.skipped);
     }
     for skipped in found.skipped {
         audit.report.skip(&skipped.path, skipped.why);
@@ -131,8 +132,33 @@ struct Audit<'a> {
     /// The record of each value that is looked for.
     records: Vec<RecordName>,
     refs: refs::Refs,
+    budget: Budget,
+}
+
+/// The time and the bytes that an audit may still take.
+struct Budget {
     until: Instant,
     left: u64,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self {
+            until: now + MAX_TIME,
+            left: MAX_TOTAL,
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now >= self.until
+    }
+
+    /// Counts bytes that are going to be looked at; false if they are too many.
+    fn take(&mut self, bytes: u64) -> bool {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
 }
 
 impl Audit<'_> {
@@ -166,7 +192,7 @@ impl Audit<'_> {
         if place.kind == PlaceKind::Sealed {
             return;
         }
-        if Instant::now() >= self.until {
+        if self.budget.is_over(Instant::now()) {
             let why = format!("not looked at within {} seconds", MAX_TIME.as_secs());
             return self.report.skip(&place.path, why);
         }
@@ -191,15 +217,12 @@ impl Audit<'_> {
 
     /// Counts bytes that are going to be looked at; false if they are too many.
     fn take(&mut self, place: &Place, bytes: u64) -> bool {
-        let left = self.left.checked_sub(bytes);
-        match left {
-            Some(left) => self.left = left,
-            None => {
-                let why = format!("all files together are over {MAX_TOTAL} bytes");
-                self.report.skip(&place.path, why);
-            }
+        let fits = self.budget.take(bytes);
+        if !fits {
+            let why = format!("all files together are over {MAX_TOTAL} bytes");
+            self.report.skip(&place.path, why);
         }
-        left.is_some()
+        fits
     }
 
     /// A text that may be shown: what holds a value of the vault, or looks like a key, is not.
@@ -229,5 +252,22 @@ impl Audit<'_> {
 
     fn failed(&mut self, place: &Place, failure: &Failure) {
         self.report.skip(&place.path, failure.message.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_ends_at_its_last_byte_and_its_last_moment() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        assert!(!budget.is_over(now + MAX_TIME - Duration::from_millis(1)));
+        assert!(budget.is_over(now + MAX_TIME));
+        assert!(budget.take(MAX_TOTAL - 1));
+        assert!(!budget.take(2), "one byte over the limit");
+        assert!(budget.take(1), "a smaller file still fits");
+        assert!(!budget.take(1));
     }
 }

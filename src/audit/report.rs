@@ -92,8 +92,8 @@ impl FindingCode {
                  value"
             }
             FindingCode::LegacyResidue => {
-                "`reseal secrets configure` moves keys; sign in to an OAuth account anew with \
-                 `reseal models auth login`"
+                "`reseal secrets migrate DIR` moves the keys and accounts of another runtime; in \
+                 our own folder, sign in anew with `reseal models auth login`"
             }
             FindingCode::PlaintextFound => {
                 "`reseal secrets configure` (for another runtime: --from DIR) moves it into the \

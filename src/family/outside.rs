@@ -1,7 +1,7 @@
 //! Places outside of the state folder that are looked at on request: what shells remember, and the
 //! units of service managers.
 
-use super::places::{Place, PlaceKind};
+use super::places::{Found, Place, PlaceKind, Skipped};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,13 +38,14 @@ pub fn history(home: &Path) -> Vec<Place> {
 }
 
 /// The service units of a home, their drop-ins and the copies beside them.
-pub fn units(home: &Path) -> Vec<Place> {
+pub fn units(home: &Path) -> Found {
     let mut found = Vec::new();
     for folder in UNIT_FOLDERS {
         add(&home.join(folder), true, &mut found);
     }
     found.sort();
-    found.truncate(MAX_UNITS);
+    let left_out = found.split_off(found.len().min(MAX_UNITS));
+    let skipped = |path| Skipped::new(path, "a unit over the limit of 4,096");
     let place = |path: PathBuf| {
         let name = path.to_string_lossy();
         let backup = name.ends_with(".bak") || name.contains(".bak.") || name.ends_with('~');
@@ -53,7 +54,10 @@ pub fn units(home: &Path) -> Vec<Place> {
             ..Place::new(path, PlaceKind::Unit)
         }
     };
-    found.into_iter().map(place).collect()
+    Found {
+        places: found.into_iter().map(place).collect(),
+        skipped: left_out.into_iter().map(skipped).collect(),
+    }
 }
 
 fn add(folder: &Path, drop_ins: bool, found: &mut Vec<PathBuf>) {

@@ -1,6 +1,7 @@
 //! State folders as they lie on disks: every file is found, and known for what it is.
 
 use super::PlaceKind as K;
+use super::named::{MAX_INCLUDE_DEPTH, MAX_INCLUDES};
 use super::places::{MAX_FILES, MAX_FOLDER_DEPTH};
 use super::*;
 use std::collections::HashMap;
@@ -288,4 +289,43 @@ fn sealed_files_of_our_own_are_known() {
     let own = Folder::own(folder.path(), &folder.path().join("reseal.json"));
     let kinds: Vec<_> = places(&own).places.iter().map(|p| p.kind).collect();
     assert_eq!(kinds, [K::Sealed, K::Config, K::Sealed]);
+}
+
+#[test]
+fn one_include_too_many_and_one_too_deep_are_skipped_and_said() {
+    let folder = TempDir::new().unwrap();
+    let names = (0..=MAX_INCLUDES).map(|i| format!("{i:03}.json"));
+    let names: Vec<String> = names.collect();
+    for name in &names {
+        put(folder.path(), name, "{}");
+    }
+    let config = serde_json::json!({ "$include": names }).to_string();
+    put(folder.path(), "openclaw.json", &config);
+    let found = places(&find(Some(folder.path()), &[]).unwrap());
+    assert_eq!(found.skipped.len(), 1, "{:?}", found.skipped);
+    assert_eq!(found.skipped[0].path, folder.path().join("256.json"));
+
+    let folder = TempDir::new().unwrap();
+    let next = |i: usize| format!("{{\"$include\": \"{i}.json\"}}");
+    put(folder.path(), "openclaw.json", &next(1));
+    for i in 1..=MAX_INCLUDE_DEPTH + 1 {
+        put(folder.path(), &format!("{i}.json"), &next(i + 1));
+    }
+    let found = places(&find(Some(folder.path()), &[]).unwrap());
+    assert_eq!(found.skipped.len(), 1, "{:?}", found.skipped);
+    assert_eq!(found.skipped[0].path, folder.path().join("11.json"));
+}
+
+#[test]
+fn one_unit_too_many_is_skipped_and_said() {
+    let home = TempDir::new().unwrap();
+    let units = home.path().join(".config/systemd/user");
+    fs::create_dir_all(&units).unwrap();
+    for i in 0..=outside::MAX_UNITS {
+        fs::write(units.join(format!("{i:04}.service")), b"").unwrap();
+    }
+    let found = outside::units(home.path());
+    assert_eq!(found.places.len(), outside::MAX_UNITS);
+    assert_eq!(found.skipped.len(), 1);
+    assert_eq!(found.skipped[0].path, units.join("4096.service"));
 }

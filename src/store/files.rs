@@ -301,6 +301,12 @@ fn read_bounded(file: &mut File, path: &Path, max: usize) -> Result<Vec<u8>, Sto
     let limit = max as u64 + 1;
     // The size is a hint: a file that grows meanwhile is read to its end all the same.
     let size = file.metadata().map_or(0, |metadata| metadata.len());
+    if size > max as u64 {
+        return Err(StoreError::TooLarge {
+            path: path.to_path_buf(),
+            max: max as u64,
+        });
+    }
     let mut bytes = Vec::with_capacity(usize::try_from(size.min(limit)).unwrap_or(0) + 1);
     Read::by_ref(file)
         .take(limit)

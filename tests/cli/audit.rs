@@ -551,3 +551,24 @@ fn text_fits_eighty_columns_and_colour_is_only_for_terminals() {
         coloured.text()
     );
 }
+
+#[test]
+fn what_is_over_the_limits_of_a_report_is_counted_and_said() {
+    let folder = Folder::new();
+    let keys = |count: usize| -> String {
+        let line = |i: usize| format!("ACME_TOKEN_{i}={OTHER}\n");
+        (0..count).map(line).collect()
+    };
+    folder.put(".env", keys(201));
+    let report = folder.report(&[]);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 200);
+    let reason = &report["skipped"][0]["reason"];
+    assert_eq!(reason, "1 more findings are not listed");
+    for i in 0..50 {
+        folder.put(&format!("workspace/{i:02}/.env"), keys(200));
+    }
+    let report = folder.report(&[]);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 10_000);
+    assert_eq!(report["skipped"].as_array().unwrap().len(), 2);
+    assert_eq!(report["status"], "findings");
+}

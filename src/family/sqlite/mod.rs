@@ -97,6 +97,11 @@ impl Image {
         }
         let connection = open(&image).map_err(damaged)?;
         let tables = tables(&connection).map_err(damaged)?;
+        if tables.len() > MAX_TABLES {
+            let why = format!("more than {MAX_TABLES} tables, the limit");
+            let path = self.path.clone();
+            return Err(SqliteError::Damaged { path, why });
+        }
         for table in tables {
             read_table(&connection, &table, see).map_err(damaged)?;
         }
@@ -133,7 +138,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' \
          ESCAPE '\\' AND sql NOT LIKE 'CREATE VIRTUAL%' LIMIT ?1",
     )?;
-    let names = statement.query_map([MAX_TABLES as i64], |row| row.get(0))?;
+    let names = statement.query_map([MAX_TABLES as i64 + 1], |row| row.get(0))?;
     names.collect()
 }
 
@@ -210,7 +215,7 @@ pub enum SqliteError {
     #[error("{} is no SQLite database", .0.display())]
     Other(PathBuf),
     /// SQLite can't read it.
-    #[error("{} can't be read as a whole by SQLite: {why}", path.display())]
+    #[error("{} can't be read as a whole: {why}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

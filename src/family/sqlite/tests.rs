@@ -146,3 +146,38 @@ fn a_log_of_any_bytes_gives_an_image_within_bounds() {
     }
     assert_eq!(wal::applied(&[], &[]), Vec::<u8>::new());
 }
+
+fn made_by(sql: &str) -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("x.sqlite");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(sql).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn one_table_too_many_is_an_error_and_no_silence() {
+    let tables = |count: usize| -> String {
+        let tables = (0..count).map(|i| format!("CREATE TABLE t{i} (a);"));
+        format!("BEGIN; {} COMMIT", tables.collect::<String>())
+    };
+    let (_folder, path) = made_by(&tables(MAX_TABLES));
+    assert!(Image::read(&path).unwrap().cells(&mut |_| {}).is_ok());
+    let (_folder, path) = made_by(&tables(MAX_TABLES + 1));
+    let error = Image::read(&path).unwrap().cells(&mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("4096 tables"), "{error}");
+}
+
+#[test]
+fn a_cell_and_a_database_over_their_limits_are_refused() {
+    let cell = |len: i32| format!("CREATE TABLE t (a); INSERT INTO t VALUES (zeroblob({len}))");
+    let (_folder, path) = made_by(&cell(MAX_CELL));
+    assert!(Image::read(&path).unwrap().cells(&mut |_| {}).is_ok());
+    let (_folder, path) = made_by(&cell(MAX_CELL + 1));
+    let error = Image::read(&path).unwrap().cells(&mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("TooBig"), "{error}");
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(MAX_DATABASE as u64 + 1).unwrap();
+    let error = Image::read(&path).unwrap_err();
+    assert!(matches!(error, SqliteError::File(_)), "{error}");
+}
