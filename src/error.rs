@@ -205,6 +205,7 @@ codes! {
     FilePermission = "file.permission", Denied,
         "A file or folder is not readable, not writable, or not private.";
     FileIo = "file.io", Unavailable, "The operating system refused a file operation.";
+    FileExists = "file.exists", Stale, "A file that was to be made is there already.";
     FileTooLarge = "file.too_large", Invalid, "A file is over its size limit.";
     DatabaseInvalid = "database.invalid", Corrupt,
         "A SQLite database can't be read; nothing was changed.";

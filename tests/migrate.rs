@@ -7,5 +7,6 @@
 mod migrate {
     mod claw;
     mod eras;
+    mod export;
     mod kills;
 }

@@ -9,6 +9,7 @@
 //! | `auth.json` and `credentials/oauth.json`, which came before the profiles | `legacy` |
 //! | this program's own profiles, which point at the same records | `ours` |
 //! | the files that still hold a value afterwards | `residue` |
+//! | the way back: this program's profiles in the family's plaintext form | [`export`] |
 //!
 //! The rule: in the other folder each value gets a ref to this program's exec provider, as
 //! `secrets apply` does it; an account, whose tokens can be no refs there, becomes a token whose
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod entry;
+pub mod export;
 mod legacy;
 mod ours;
 mod residue;

@@ -97,10 +97,21 @@ impl Claw {
         command
     }
 
+    /// The program without what opens the vault.
+    pub fn without_key(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(RESEAL);
+        self.add_bare(&mut command, args);
+        command.output().unwrap()
+    }
+
     fn add_to(&self, command: &mut Command, args: &[&str]) {
+        self.add_bare(command, args);
+        command.arg("--key-file").arg(self.temp.path().join("key"));
+    }
+
+    fn add_bare(&self, command: &mut Command, args: &[&str]) {
         command.arg("--state-dir").arg(self.own());
         command.arg("--no-input").args(args);
-        command.arg("--key-file").arg(self.temp.path().join("key"));
         command.env_clear().stdin(Stdio::null());
         command.env("TMPDIR", self.temp.path().join("tmp"));
     }

@@ -96,7 +96,7 @@ fn older_files(claw: &mut Claw) {
 }
 
 /// One file for everything, and no `#` in the ids of exec refs.
-fn era_a() -> Claw {
+pub fn era_a() -> Claw {
     let mut claw = Claw::new();
     let openai = claw.moves("openai/default");
     let mail = claw.moves("mistral/me.40x.example");

@@ -109,6 +109,10 @@ const EXPOSE: &[(&str, &str)] = &[
         "src/migrate/entry.rs",
         "the digest of an account that moves, to know it again",
     ),
+    (
+        "src/migrate/export.rs",
+        "values into the files of an export in plaintext",
+    ),
     ("src/plaintext/needles.rs", "values are looked for in files"),
     ("src/launch/run.rs", "values into a program's environment"),
     (

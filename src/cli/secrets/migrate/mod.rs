@@ -1,5 +1,6 @@
 //! `reseal secrets migrate`.
 
+mod export;
 mod view;
 
 use super::plan::{program, warn_of_owner};
@@ -11,6 +12,7 @@ use crate::cli::state_files;
 use crate::error::{Code, Failure};
 use crate::family::{Folder, lock};
 use crate::migrate::{self, Migration, Wish};
+use crate::name::AgentId;
 use crate::runtime::service::Service;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,9 @@ use std::path::{Path, PathBuf};
 /// its config and profiles, accounts, older auth files, and the copies of all these in env files
 /// and backups. The other runtime goes on: its files get refs that ask this program. The plan is
 /// shown first. A run that was interrupted can be done again.
+///
+/// With --export it goes the other way: the profiles of this program are written into a folder in
+/// the other runtime's plaintext form. Asks for a keyslot's secret again, even when a daemon runs.
 #[derive(Args)]
 pub struct MigrateArgs {
     /// The state folder, such as ~/.openclaw [default: the one that the environment leads to]
@@ -35,14 +40,29 @@ pub struct MigrateArgs {
     #[arg(short, long)]
     yes: bool,
 
+    /// Write this program's profiles in plaintext into this folder, and change nothing else
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "dry_run"])]
+    export: Option<PathBuf>,
+
+    /// Write into a git work tree, too
+    #[arg(long, requires = "export")]
+    force: bool,
+
+    /// Export only the profiles of this agent; may be given more than once [default: all agents]
+    #[arg(long, value_name = "ID", requires = "export")]
+    only_agent: Vec<AgentId>,
+
     #[command(flatten)]
     unlock: UnlockArgs,
 }
 
 const DOING: &str = "move the state folder in";
 
-/// Moves a folder in.
+/// Moves a folder in, or this program's profiles out.
 pub fn run(context: &Context, args: MigrateArgs) -> Done {
+    if let Some(folder) = &args.export {
+        return export::run(context, &args, folder);
+    }
     let environment = |name: &str| std::env::var_os(name);
     let folder = Folder::find(args.from.as_deref(), &environment).doing("find the state folder")?;
     check_not_own(context, &folder.root)?;
