@@ -9,4 +9,5 @@ mod migrate {
     mod eras;
     mod export;
     mod kills;
+    mod rows;
 }

@@ -7,6 +7,7 @@
 //! | [`scrub()`]: further copies of the values, in the files of a folder | [`scrub`] |
 //! | [`Site`]: the folder that is changed | [`site`] |
 //! | [`Edit`]: one change as a person sees it, values masked | [`edit`] |
+//! | [`RowChange`]: profiles in a row of a database | [`row`] |
 //!
 //! Invariants: at any moment each value stands in its file or, flushed and read back, in the vault;
 //! nothing is written unless every file is still as it was read and no record would be overwritten;
@@ -19,11 +20,13 @@
 
 pub mod draft;
 pub mod edit;
+pub mod row;
 pub mod scrub;
 pub mod site;
 
 pub use draft::{Draft, Outside, Program, draft};
 pub use edit::{Edit, Shown};
+pub use row::RowChange;
 pub use scrub::scrub;
 pub use site::Site;
 
@@ -47,6 +50,8 @@ pub struct Changes {
     pub records: Vec<NewRecord>,
     /// Files that get refs in place of values.
     pub files: Vec<FileChange>,
+    /// Rows of databases that get refs in place of values, after the files.
+    pub rows: Vec<RowChange>,
     /// Files that hold further copies of the values, after the others.
     pub scrubs: Vec<FileChange>,
 }
@@ -141,6 +146,11 @@ pub fn run(
         replace(change).map_err(|failure| stopped(failure, &report))?;
         report.rewritten.push(change.path.clone());
     }
+    for row in &changes.rows {
+        progress(Step::Rewriting(&row.change.path));
+        row::rewrite(row).map_err(|failure| stopped(failure, &report))?;
+        report.rewritten.push(row.change.path.clone());
+    }
     for change in &changes.scrubs {
         progress(Step::Scrubbing(&change.path));
         replace(change).map_err(|failure| stopped(failure, &report))?;
@@ -152,7 +162,8 @@ pub fn run(
 impl Changes {
     /// True if there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.files.is_empty() && self.scrubs.is_empty()
+        let files = self.files.is_empty() && self.scrubs.is_empty();
+        self.records.is_empty() && files && self.rows.is_empty()
     }
 }
 
@@ -168,6 +179,9 @@ pub fn check<'a>(
 ) -> Result<Vec<&'a NewRecord>, Failure> {
     for change in changes.files.iter().chain(&changes.scrubs) {
         check_file(change)?;
+    }
+    for row in &changes.rows {
+        row::check(row)?;
     }
     let mut seen: BTreeMap<&RecordName, &NewRecord> = BTreeMap::new();
     let (mut missing, mut taken) = (Vec::new(), Vec::new());

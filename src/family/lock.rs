@@ -2,7 +2,8 @@
 //! and refresh tokens that are being moved.
 //!
 //! Known by the locks that it holds: the gateway's (a file that names its config), those of stores
-//! and refreshes (files in the folder). A lock whose process is gone says nothing; the family has
+//! and refreshes (files in the folder), those of newer versions'
+//! databases (SQLite transactions). A lock whose process is gone says nothing; the family has
 //! the same rule. Nothing here takes a lock.
 
 use super::Folder;
@@ -59,7 +60,38 @@ pub fn held(folder: &Folder, temp: &[PathBuf]) -> Option<Held> {
             what: "the lock of a token refresh",
         })
     });
-    refresh.or_else(|| store_lock(folder))
+    refresh
+        .or_else(|| store_lock(folder))
+        .or_else(|| state_lock(folder, temp))
+}
+
+/// The databases in which newer versions hold a transaction as long as they use the state database;
+/// named by the first 8 hex digits of the SHA-256 of its path.
+fn state_lock(folder: &Folder, temp: &[PathBuf]) -> Option<Held> {
+    let uid = rustix::process::geteuid().as_raw();
+    let database = folder.root.join("state/openclaw.sqlite").canonicalize();
+    let digest = Sha256::digest(database.ok()?.as_os_str().as_encoded_bytes());
+    let end = format!(
+        ".{}.lock.sqlite",
+        data_encoding::HEXLOWER.encode(&digest[..4])
+    );
+    let folders = temp.iter();
+    let mut files =
+        folders.flat_map(|temp| files_in(&temp.join(format!("openclaw-state-locks-{uid}"))));
+    files.find_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        let file = fs::File::open(&path)
+            .ok()
+            .filter(|_| name.ends_with(&end))?;
+        let any = rustix::process::Flock::from(rustix::process::FlockType::WriteLock);
+        let lock = rustix::process::fcntl_getlk(&file, &any).ok()??;
+        let pid = u32::try_from(lock.pid?.as_raw_nonzero().get()).ok()?;
+        Some(Held {
+            path,
+            pid,
+            what: "the lock of the state database",
+        })
+    })
 }
 
 /// `auth-profiles.json.lock` of an agent.

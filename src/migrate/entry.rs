@@ -24,6 +24,9 @@ pub(super) const SECRET_FIELDS: [&str; 6] =
 /// The provider with whose client the family signs in to `openai`, too.
 const CODEX: &str = "openai-codex";
 
+/// What newer versions of the family put in place of tokens during a refresh.
+const FENCE: &str = "openclaw-oauth-refresh-fence:";
+
 /// A credential.
 pub(super) enum Credential {
     /// A key or a token.
@@ -89,6 +92,10 @@ fn account(
     let (Some(refresh), Some(access)) = (refresh, access) else {
         return Err("an account without both tokens; sign in again instead".to_owned());
     };
+    let fenced = |field| text(entry, field).is_some_and(|text| text.starts_with(FENCE));
+    if fenced("refresh") || fenced("access") {
+        return Err("its last refresh there did not end; sign in again instead".to_owned());
+    }
     let client_id = text(entry, "clientId");
     let (client, claim) = client(provider, client_id, config)?;
     let id_token = secret(entry, "idToken").map(IdToken::from);

@@ -5,6 +5,7 @@
 //! `provider` is that of its key.
 
 use super::entry::{self, Credential};
+use super::rows::Shelf;
 use super::theirs::{Theirs, record_of, strings};
 use super::{Work, is_source};
 use crate::apply::{Edit, FileChange, Shown, site};
@@ -33,7 +34,8 @@ impl Work<'_> {
                 },
                 None => AgentId::main(),
             };
-            self.file(theirs, place, &agent)?;
+            let shelf = theirs.home(&agent);
+            self.file(theirs, place, &shelf)?;
         }
         Ok(())
     }
@@ -42,7 +44,7 @@ impl Work<'_> {
         &mut self,
         theirs: &mut Theirs<'_>,
         place: &Place,
-        agent: &AgentId,
+        shelf: &Shelf,
     ) -> Result<(), Failure> {
         let path = &place.path;
         let Some(before) = site::read(path)? else {
@@ -58,7 +60,7 @@ impl Work<'_> {
         for (key, value) in &entries {
             let at = format!("{shown}: {key}");
             let moved = match value.as_object() {
-                Some(entry) => self.entry(theirs, place.kind, agent, key, entry)?,
+                Some(entry) => self.entry(theirs, place.kind, shelf, key, entry)?,
                 None => Err("it is no entry of a provider".to_owned()),
             };
             match moved {
@@ -96,7 +98,7 @@ impl Work<'_> {
         &mut self,
         theirs: &mut Theirs<'_>,
         kind: PlaceKind,
-        agent: &AgentId,
+        shelf: &Shelf,
         key: &str,
         entry: &Map<String, Value>,
     ) -> Result<Result<(), String>, Failure> {
@@ -112,15 +114,15 @@ impl Work<'_> {
             Ok(credential) => credential,
             Err(why) => return Ok(Err(why)),
         };
-        if theirs.entry(agent, id.as_str()).is_some() {
-            return match self.is_sealed(theirs, agent, &id, &credential)? {
+        if theirs.entry(shelf, id.as_str()).is_some() {
+            return match self.is_sealed(theirs, shelf, &id, &credential)? {
                 true => Ok(Ok(())),
                 false => Ok(Err(format!(
                     "profile {id} is there and holds another credential"
                 ))),
             };
         }
-        self.move_in(theirs, agent, &id, &entry, credential)?;
+        self.move_in(theirs, shelf, &id, &entry, credential)?;
         Ok(Ok(()))
     }
 
@@ -128,12 +130,12 @@ impl Work<'_> {
     fn is_sealed(
         &mut self,
         theirs: &Theirs<'_>,
-        agent: &AgentId,
+        shelf: &Shelf,
         id: &ProfileId,
         credential: &Credential,
     ) -> Result<bool, Failure> {
         let config = theirs.config()?;
-        let store = theirs.store(agent, &config)?;
+        let store = theirs.store(shelf, &config)?;
         let profile = store.get(id);
         let reference = profile.and_then(|profile| profile.kind.credential().reference());
         let name = reference.and_then(|r| record_of(&config, self.wish.program, r));

@@ -8,6 +8,7 @@
 //! | the other runtime's files while they are changed | `theirs` |
 //! | `auth.json` and `credentials/oauth.json`, which came before the profiles | `legacy` |
 //! | this program's own profiles, which point at the same records | `ours` |
+//! | profiles in rows of databases | `rows` |
 //! | the files that still hold a value afterwards | `residue` |
 //! | the way back: this program's profiles in the family's plaintext form | [`export`] |
 //!
@@ -24,6 +25,7 @@ pub mod export;
 mod legacy;
 mod ours;
 mod residue;
+mod rows;
 mod theirs;
 
 pub use residue::Residue;
@@ -93,12 +95,14 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
     work.drawn(&found.places)?;
     let mut draft = work.apply_draft()?;
     let mut theirs = Theirs::take(wish.from, &mut draft)?;
+    work.rows(&mut theirs, &found.places)?;
     work.profiles(&mut theirs)?;
     work.legacy(&mut theirs, &found.places)?;
     work.provider(&mut theirs)?;
     let own = work.own_profiles(&mut theirs)?;
     work.fed_values(&theirs)?;
     theirs.kept(&mut work.kept)?;
+    let rows = theirs.rows(wish.program)?;
     let Work {
         moved,
         kept,
@@ -124,19 +128,13 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
     files.extend(own.files);
     files.append(&mut draft.changes.files);
     draft.changes.files = files;
+    draft.changes.rows = rows;
     draft.changes.scrubs = handled;
     let mut kept = kept;
     residue::env_lines(&draft, &places, &mut left, &mut kept);
     let (residue, more) = residue::find(&draft, &kept, &places);
     let mut skipped = found.skipped;
     skipped.extend(more);
-    left.extend(places.iter().filter(|place| is_store(place)).map(|place| {
-        Left {
-            place: place.path.display().to_string(),
-            why: "a database, which this version does not change; credentials in it are not moved"
-                .to_owned(),
-        }
-    }));
     Ok(Migration {
         draft,
         era,

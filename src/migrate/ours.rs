@@ -3,6 +3,7 @@
 //! A profile that is there already stays. Only fields that this program knows are written, so that
 //! nothing in plaintext comes with them.
 
+use super::rows::Shelf;
 use super::theirs::{Edited, Theirs, record_of};
 use super::{Left, Work};
 use crate::apply::{FileChange, Shown, site};
@@ -41,7 +42,6 @@ impl Work<'_> {
         let mut own = Own::default();
         let config = theirs.config()?;
         for agent in theirs.agents() {
-            let store = theirs.store(&agent, &config)?;
             let path = self.wish.own.auth_profiles(&agent);
             let mut file = Edited::read(path.clone(), NEW_PROFILES)?;
             let there = Store::parse(
@@ -49,7 +49,14 @@ impl Work<'_> {
                 &path.display().to_string(),
                 &self.wish.config.defaults,
             )?;
-            for (profile, reference) in store.refs() {
+            let mut stores = Vec::new();
+            for shelf in theirs.shelves(&agent) {
+                stores.push((theirs.store(&shelf, &config)?, shelf));
+            }
+            let refs = stores.iter();
+            let refs =
+                refs.flat_map(|(store, shelf)| store.refs().map(move |found| (shelf, found)));
+            for (shelf, (profile, reference)) in refs {
                 let name = record_of(&config, self.wish.program, reference);
                 let Some(name) = name else {
                     let place = format!("{agent}: {}", profile.id);
@@ -60,7 +67,12 @@ impl Work<'_> {
                 let kind = self.kind_of(&name);
                 let is_account = kind == Some(RecordKind::OAuth);
                 let reference = SecretRef::to_record(&name);
-                own.profiles.push((agent.clone(), profile.id.clone()));
+                let ours = (agent.clone(), profile.id.clone());
+                if own.profiles.contains(&ours) {
+                    // A store that comes first has it.
+                    continue;
+                }
+                own.profiles.push(ours);
                 if let Some(old) = there.get(&profile.id) {
                     if old.kind.credential().reference() != Some(&reference) {
                         let place = format!("{agent}: {}", profile.id);
@@ -72,7 +84,7 @@ impl Work<'_> {
                     }
                     continue;
                 }
-                let entry = theirs.entry(&agent, profile.id.as_str());
+                let entry = theirs.entry(shelf, profile.id.as_str());
                 let new = profile_json(profile, &reference, is_account, entry.unwrap_or_default());
                 let at = Path::of_keys(["profiles", profile.id.as_str()]);
                 file.document.set(&at, new)?;
@@ -83,8 +95,11 @@ impl Work<'_> {
                 own.files.push(change);
                 own.agents.push(agent.clone());
             }
-            if !store.profiles().is_empty() {
-                own.files.extend(self.state(&agent, theirs, &store)?);
+            if stores
+                .iter()
+                .any(|(store, _)| store.refs().next().is_some())
+            {
+                own.files.extend(self.state(&agent, theirs)?);
             }
         }
         Ok(own)
@@ -95,7 +110,6 @@ impl Work<'_> {
         &self,
         agent: &AgentId,
         theirs: &mut Theirs<'_>,
-        store: &Store,
     ) -> Result<Option<FileChange>, Failure> {
         let path = self
             .wish
@@ -107,10 +121,11 @@ impl Work<'_> {
             None => Document::empty(""),
         };
         // Era A has the tables in the profiles file; where both have an entry, the state file wins.
-        let older = theirs.profiles(agent)?.document.clone();
+        let older = theirs.profiles(&Shelf::file(agent))?.document.clone();
+        let row = theirs.state(agent);
         let mut file = Edited::read(self.wish.own.auth_state(agent), NEW_STATE)?;
         for (table, check) in TABLES {
-            for document in [&state, &older] {
+            for document in row.into_iter().chain([&state, &older]) {
                 let entries = document.value().get(table).and_then(Value::as_object);
                 for (key, value) in entries.into_iter().flatten() {
                     let at = Path::of_keys([table, key.as_str()]);
@@ -123,8 +138,7 @@ impl Work<'_> {
                 }
             }
         }
-        let has_profiles = store.refs().next().is_some();
-        Ok(file.change().filter(|_| has_profiles))
+        Ok(file.change())
     }
 }
 

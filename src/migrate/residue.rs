@@ -3,8 +3,10 @@
 //! Nothing here changes anything: what these files are (sessions, logs, databases, backups of
 //! others) is not understood well enough to be rewritten.
 
-use crate::apply::{Draft, Shown};
+use crate::apply::{Content, Draft, RowChange, Shown};
 use crate::config::target;
+use crate::error::Failure;
+use crate::family::sqlite::{Cell, Image};
 use crate::family::{Place, PlaceKind, Skipped};
 use crate::plaintext::dotenv;
 use crate::plaintext::marker;
@@ -13,7 +15,7 @@ use crate::plan::Left;
 use crate::secret::SecretValue;
 use crate::store::files;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The largest file that is searched, in bytes: 64 MiB.
@@ -53,17 +55,28 @@ pub(super) fn find(
         .collect();
     for place in places {
         let path = &place.path;
+        if is_beside(draft, path) {
+            continue;
+        }
+        let row = draft
+            .changes
+            .rows
+            .iter()
+            .find(|row| row.change.path == *path);
         let read = match changed.get(path) {
+            _ if row.is_some() => row.map(rest_of).transpose(),
             Some(None) => continue,
             Some(Some(after)) => Ok(Some((*after).clone())),
-            None => files::read(path, MAX_SEARCHED).map(|bytes| bytes.map(Zeroizing::new)),
+            None => match files::read(path, MAX_SEARCHED) {
+                Ok(bytes) => Ok(bytes.map(Zeroizing::new)),
+                Err(error) => Err(Failure::from(error)),
+            },
         };
         let hits = match read {
             Ok(Some(bytes)) => needles.find(&bytes, MAX_HITS).len(),
             Ok(None) => continue,
-            Err(error) => {
-                let why = crate::error::Failure::from(error).message;
-                skipped.push(Skipped::new(path.clone(), why));
+            Err(failure) => {
+                skipped.push(Skipped::new(path.clone(), failure.message));
                 continue;
             }
         };
@@ -77,6 +90,42 @@ pub(super) fn find(
         }
     }
     (found, skipped)
+}
+
+/// True for the log of a database that is emptied.
+fn is_beside(draft: &Draft, path: &Path) -> bool {
+    draft.changes.rows.iter().any(|row| {
+        ["-wal", "-shm"].iter().any(|end| {
+            let mut beside = row.change.path.clone().into_os_string();
+            beside.push(end);
+            path.as_os_str() == beside
+        })
+    })
+}
+
+/// What a database will hold: the row as it will be, and every other cell.
+fn rest_of(row: &RowChange) -> Result<Content, Failure> {
+    let mut rest = row.change.after.clone().unwrap_or_default();
+    let image = Image::read(&row.change.path)?;
+    // Counted first: a text that grows would leave copies in memory.
+    let is_other = |cell: &Cell<'_>| !row.table.is_at(cell.table, cell.row, cell.column);
+    let mut len = rest.len();
+    image.cells(&mut |cell| {
+        len += if is_other(cell) {
+            cell.bytes.len() + 1
+        } else {
+            0
+        }
+    })?;
+    let mut all = Zeroizing::new(Vec::with_capacity(len));
+    all.append(&mut rest);
+    image.cells(&mut |cell| {
+        if is_other(cell) {
+            all.push(0);
+            all.extend_from_slice(cell.bytes);
+        }
+    })?;
+    Ok(all)
 }
 
 /// Variables of env files that look like secrets and stay: their program reads them itself.

@@ -2,7 +2,9 @@
 //! the older files whose entries move into the profiles.
 
 use super::entry::{self, Credential, SECRET_FIELDS};
+use super::rows::Shelf;
 use super::{Work, profile_place};
+use crate::apply::row::{Row, RowChange};
 use crate::apply::{Content, Draft, Edit, FileChange, Program, Shown, Site, site};
 use crate::config::{Config, Path, ProviderConfig, Trust};
 use crate::document::Document;
@@ -14,7 +16,7 @@ use crate::profile::{ProfileType, Store};
 use crate::reference::SecretRef;
 use crate::secret::SecretValue;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -79,7 +81,10 @@ impl Edited {
 pub(super) struct Theirs<'a> {
     site: &'a Site,
     config: Edited,
-    profiles: BTreeMap<AgentId, Edited>,
+    profiles: BTreeMap<Shelf, Edited>,
+    /// Rows whose database has a log, and the order and usage beside rows.
+    logs: BTreeSet<Shelf>,
+    states: BTreeMap<AgentId, Document>,
     /// Older files, without the entries that moved.
     sources: Vec<FileChange>,
 }
@@ -101,38 +106,121 @@ impl<'a> Theirs<'a> {
         let mut profiles = BTreeMap::new();
         for agent in site.agents()? {
             let file = edited(site.profiles(&agent), NEW_PROFILES)?;
-            profiles.insert(agent, file);
+            profiles.insert(Shelf::file(&agent), file);
         }
         Ok(Self {
             site,
             config,
             profiles,
+            logs: BTreeSet::new(),
+            states: BTreeMap::new(),
             sources: Vec::new(),
         })
     }
 
     /// The agents, `main` first: what several share is named after it.
     pub(super) fn agents(&self) -> Vec<AgentId> {
-        let mut agents: Vec<AgentId> = self.profiles.keys().cloned().collect();
+        let agents = self.profiles.keys().map(|shelf| shelf.agent.clone());
+        let mut agents: Vec<AgentId> = agents.collect();
+        // Those of one agent stand together.
+        agents.dedup();
         agents.sort_by_key(|agent| *agent != AgentId::main());
         agents
     }
 
-    /// The profiles of an agent as a document.
-    pub(super) fn profiles(&mut self, agent: &AgentId) -> Result<&mut Edited, Failure> {
-        if !self.profiles.contains_key(agent) {
-            let file = Edited::read(self.site.profiles(agent), NEW_PROFILES)?;
-            self.profiles.insert(agent.clone(), file);
+    /// The stores of an agent: the first that has a profile wins.
+    pub(super) fn shelves(&self, agent: &AgentId) -> Vec<Shelf> {
+        let shelves = self.profiles.keys().filter(|shelf| shelf.agent == *agent);
+        let mut shelves: Vec<Shelf> = shelves.cloned().collect();
+        shelves.sort_by_key(|shelf| shelf.row.is_none());
+        shelves
+    }
+
+    /// The store that takes new profiles.
+    pub(super) fn home(&self, agent: &AgentId) -> Shelf {
+        let first = self.shelves(agent).into_iter().next();
+        first.unwrap_or_else(|| Shelf::file(agent))
+    }
+
+    /// Takes in a row of a database.
+    pub(super) fn add_row(&mut self, shelf: Shelf, row: Row) -> Result<(), Failure> {
+        let Some((_, path)) = &shelf.row else {
+            return Err(Failure::new(crate::error::Code::Bug, "it is no row"));
+        };
+        if let Some(state) = &row.state {
+            let state = site::parse(path, state)?;
+            self.states.insert(shelf.agent.clone(), state);
         }
-        match self.profiles.get_mut(agent) {
+        if row.has_log {
+            self.logs.insert(shelf.clone());
+        }
+        let file = Edited {
+            document: site::parse(path, &row.text)?,
+            path: path.clone(),
+            before: Some(row.text),
+            edits: Vec::new(),
+        };
+        self.profiles.insert(shelf, file);
+        Ok(())
+    }
+
+    /// Order and usage that an agent's database holds.
+    pub(super) fn state(&self, agent: &AgentId) -> Option<&Document> {
+        self.states.get(agent)
+    }
+
+    /// The rows' changes. One that holds our refs beside a log was left so by a run that did not
+    /// come to its end: it is cleared, too.
+    pub(super) fn rows(&mut self, program: &Program) -> Result<Vec<RowChange>, Failure> {
+        let config = self.config()?;
+        let mut rows = Vec::new();
+        for (shelf, file) in &self.profiles {
+            let Some((table, _)) = shelf.row else {
+                continue;
+            };
+            let store = self.store(shelf, &config)?;
+            let mut refs = store.refs();
+            let fed = refs.any(|(_, reference)| record_of(&config, program, reference).is_some());
+            let unclear = self.logs.contains(shelf) && fed;
+            if file.edits.is_empty() && !unclear {
+                continue;
+            }
+            let after = file.document.text().as_bytes().to_vec();
+            let mut edits = file.edits.clone();
+            if edits.is_empty() {
+                edits.push(Edit {
+                    place: "log and free pages".to_owned(),
+                    line: None,
+                    before: Shown::Text("(what was deleted)".to_owned()),
+                    after: Shown::Nothing,
+                });
+            }
+            let change = FileChange {
+                path: file.path.clone(),
+                before: file.before.clone(),
+                after: Some(Zeroizing::new(after)),
+                edits,
+            };
+            rows.push(RowChange { table, change });
+        }
+        Ok(rows)
+    }
+
+    /// The profiles of an agent as a document.
+    pub(super) fn profiles(&mut self, shelf: &Shelf) -> Result<&mut Edited, Failure> {
+        if !self.profiles.contains_key(shelf) {
+            let file = Edited::read(self.site.profiles(&shelf.agent), NEW_PROFILES)?;
+            self.profiles.insert(shelf.clone(), file);
+        }
+        match self.profiles.get_mut(shelf) {
             Some(file) => Ok(file),
             None => Err(Failure::new(crate::error::Code::Bug, "the file is gone")),
         }
     }
 
     /// An entry of an agent's profiles.
-    pub(super) fn entry(&self, agent: &AgentId, id: &str) -> Option<Map<String, Value>> {
-        let document = &self.profiles.get(agent)?.document;
+    pub(super) fn entry(&self, shelf: &Shelf, id: &str) -> Option<Map<String, Value>> {
+        let document = &self.profiles.get(shelf)?.document;
         let entry = document.get(&Path::of_keys(["profiles", id]))?;
         entry.as_object().cloned()
     }
@@ -141,13 +229,13 @@ impl<'a> Theirs<'a> {
     /// `entry`.
     pub(super) fn feed(
         &mut self,
-        agent: &AgentId,
+        shelf: &Shelf,
         id: &ProfileId,
         entry: &Map<String, Value>,
         kind: ProfileType,
         reference: &SecretRef,
     ) -> Result<(), Failure> {
-        let file = self.profiles(agent)?;
+        let file = self.profiles(shelf)?;
         let at = Path::of_keys(["profiles", id.as_str()]);
         let shown = Shown::Ref(reference.clone());
         let (type_name, ref_field) = match kind {
@@ -234,8 +322,8 @@ impl<'a> Theirs<'a> {
     }
 
     /// The profiles as they will be.
-    pub(super) fn store(&self, agent: &AgentId, config: &Config) -> Result<Store, Failure> {
-        match self.profiles.get(agent) {
+    pub(super) fn store(&self, shelf: &Shelf, config: &Config) -> Result<Store, Failure> {
+        match self.profiles.get(shelf) {
             Some(file) => {
                 let name = file.path.display().to_string();
                 Ok(Store::parse(file.document.text(), &name, &config.defaults)?)
@@ -255,11 +343,11 @@ impl<'a> Theirs<'a> {
                 ours.then(|| (Place::Config(input.path.clone()), reference.clone()))
             })
             .collect();
-        for agent in self.profiles.keys() {
-            let store = self.store(agent, &config)?;
+        for shelf in self.profiles.keys() {
+            let store = self.store(shelf, &config)?;
             for (profile, reference) in store.refs() {
                 if record_of(&config, program, reference).is_some() {
-                    let place = profile_place(agent, &profile.id, ProfileField::Key);
+                    let place = profile_place(&shelf.agent, &profile.id, ProfileField::Key);
                     fed.push((place, reference.clone()));
                 }
             }
@@ -274,13 +362,13 @@ impl<'a> Theirs<'a> {
             let value = self.config.document.get(&input.path);
             value.iter().for_each(|value| strings(value, kept));
         }
-        for agent in self.profiles.keys() {
-            let store = self.store(agent, &config)?;
+        for shelf in self.profiles.keys() {
+            let store = self.store(shelf, &config)?;
             let plain = store.plaintext().into_iter();
             let plain = plain.map(|found| found.profile.as_str().to_owned());
             let ignored = store.ignored().iter().map(|ignored| ignored.id.clone());
             for id in plain.chain(ignored) {
-                let entry = self.entry(agent, &id);
+                let entry = self.entry(shelf, &id);
                 entry
                     .iter()
                     .for_each(|entry| strings(&entry.clone().into(), kept));
@@ -299,8 +387,9 @@ impl<'a> Theirs<'a> {
             edits: Vec::new(),
         };
         let config = std::mem::replace(&mut self.config, empty).change();
-        let profiles = std::mem::take(&mut self.profiles).into_values();
-        let profiles = profiles.filter_map(Edited::change);
+        let profiles = std::mem::take(&mut self.profiles).into_iter();
+        let files = profiles.filter(|(shelf, _)| shelf.row.is_none());
+        let profiles = files.filter_map(|(_, file)| file.change());
         config.into_iter().chain(profiles).collect()
     }
 }
@@ -348,17 +437,19 @@ fn gone(kind: ProfileType) -> Vec<&'static str> {
 impl Work<'_> {
     /// The accounts of all profiles, and the tokens that the config calls accounts.
     pub(super) fn profiles(&mut self, theirs: &mut Theirs<'_>) -> Result<(), Failure> {
-        for agent in theirs.agents() {
-            let store = theirs.store(&agent, &self.config)?;
+        let agents = theirs.agents().into_iter();
+        let shelves: Vec<Shelf> = agents.flat_map(|agent| theirs.shelves(&agent)).collect();
+        for shelf in shelves {
+            let store = theirs.store(&shelf, &self.config)?;
             for found in store.plaintext() {
-                let Some(entry) = theirs.entry(&agent, found.profile.as_str()) else {
+                let Some(entry) = theirs.entry(&shelf, found.profile.as_str()) else {
                     continue;
                 };
                 let id = found.profile;
                 // One field after the other is found; the first moves the whole entry.
                 let still = SECRET_FIELDS.iter().any(|field| entry.contains_key(*field));
                 if !found.shadowed && still {
-                    self.profile(theirs, &agent, &id, &entry)?;
+                    self.profile(theirs, &shelf, &id, &entry)?;
                 }
             }
         }
@@ -368,7 +459,7 @@ impl Work<'_> {
     fn profile(
         &mut self,
         theirs: &mut Theirs<'_>,
-        agent: &AgentId,
+        shelf: &Shelf,
         id: &ProfileId,
         entry: &Map<String, Value>,
     ) -> Result<(), Failure> {
@@ -376,25 +467,26 @@ impl Work<'_> {
         let credential = match entry::read(provider, entry, self.wish.config) {
             Ok(credential) => credential,
             Err(why) => {
-                let place = format!("{agent}: {id}");
+                let place = format!("{}: {id}", shelf.agent);
                 if self.left.iter().all(|left| left.place != place) {
                     self.leave(place, why);
                 }
                 return Ok(());
             }
         };
-        self.move_in(theirs, agent, id, entry, credential)
+        self.move_in(theirs, shelf, id, entry, credential)
     }
 
     /// Seals a credential and points the profile at it.
     pub(super) fn move_in(
         &mut self,
         theirs: &mut Theirs<'_>,
-        agent: &AgentId,
+        shelf: &Shelf,
         id: &ProfileId,
         entry: &Map<String, Value>,
         credential: Credential,
     ) -> Result<(), Failure> {
+        let agent = &shelf.agent;
         let (name, kind, field) = match &credential {
             Credential::Static { kind, .. } => {
                 let name = RecordName::for_agent_profile(agent, id)?;
@@ -407,7 +499,7 @@ impl Work<'_> {
         };
         let place = profile_place(agent, id, field);
         let reference = self.seal(&name, place, credential)?;
-        theirs.feed(agent, id, entry, kind, &reference)?;
+        theirs.feed(shelf, id, entry, kind, &reference)?;
         if kind != ProfileType::ApiKey {
             self.tokens.push(id.clone());
         }

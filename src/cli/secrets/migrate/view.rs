@@ -41,7 +41,8 @@ const BEYOND: [(&str, &str); 4] = [
 impl View<'_> {
     fn files(&self) -> impl Iterator<Item = &FileChange> {
         let changes = &self.migration.draft.changes;
-        changes.files.iter().chain(&changes.scrubs)
+        let rows = changes.rows.iter().map(|row| &row.change);
+        changes.files.iter().chain(rows).chain(&changes.scrubs)
     }
 
     /// Every change.
@@ -177,7 +178,9 @@ fn remedy(residue: &Residue) -> &'static str {
         PlaceKind::AgentDatabase
         | PlaceKind::SharedDatabase
         | PlaceKind::Database
-        | PlaceKind::DatabaseSide => "a database, which is not rewritten; make a new key",
+        | PlaceKind::DatabaseSide => {
+            "other rows of a database, which are not rewritten; make a new key"
+        }
         PlaceKind::EnvFile => "what stays there, as listed; remove the line once nothing reads it",
         PlaceKind::Config
         | PlaceKind::Include
