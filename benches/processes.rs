@@ -16,6 +16,8 @@ const MIDDLE: usize = 10_000;
 const LARGE: usize = 100_000;
 const IDS: usize = 20;
 const CONCURRENT: usize = 100;
+const ACCOUNT: &str = "oauth/acme/me";
+const PROFILE: &str = "acme:me";
 
 fn main() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-processes");
@@ -32,6 +34,7 @@ fn main() {
         large.get(&yardstick),
         middle.exec_provider(),
         middle.run(),
+        middle.token(),
         middle.set(),
         middle.concurrent(),
     ];
@@ -93,7 +96,8 @@ impl State {
             folder: folder.join(format!("state-{records}")),
             records,
         };
-        drop(vaults::make(&state.folder, records).expect("a vault is made"));
+        let vault = vaults::make(&state.folder, records).expect("a vault is made");
+        vaults::sign_in(&state.folder, vault, ACCOUNT).expect("an account is stored");
         let key = state.folder.join("key");
         fs::write(&key, vaults::KEY).expect("the key file is written");
         fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("and made private");
@@ -103,6 +107,12 @@ impl State {
         ] {
             run(state.reseal(command).arg("--key-file").arg(&key));
         }
+        let profiles = serde_json::json!({"version": 1, "profiles": {PROFILE: {
+            "type": "oauth", "provider": "acme",
+            "oauthRef": {"source": "vault", "provider": "default", "id": ACCOUNT},
+        }}});
+        let file = state.folder.join("agents/main/agent/auth-profiles.json");
+        fs::write(file, profiles.to_string()).expect("the profile is written");
         state
     }
 
@@ -136,6 +146,25 @@ impl State {
             beside: Some(("`age -d`".to_owned(), 1e3 * theirs)),
             goal: "at most 0.6 times age",
             reached: ours <= 0.6 * theirs,
+        }
+    }
+
+    /// A token that need not be refreshed.
+    fn token(&self) -> Figure {
+        let [token, get] = medians(
+            ROUNDS,
+            [
+                &mut || run(&mut self.reseal(&["token", PROFILE])),
+                &mut || run(&mut self.reseal(&["secrets", "get", "record/1"])),
+            ],
+        );
+        Figure {
+            what: format!("`token` of an OAuth profile, {} records", self.records),
+            value: 1e3 * token,
+            unit: "ms",
+            beside: Some(("`secrets get`".to_owned(), 1e3 * get)),
+            goal: "at most 1 ms more",
+            reached: token <= get + 1e-3,
         }
     }
 

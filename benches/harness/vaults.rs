@@ -1,13 +1,18 @@
 //! Vaults of a given size, made through the library, in state folders that the program can use.
 
 use reseal::error::Failure;
+use reseal::oauth::{Account, ClientAuth, ClientOf, Dialect, Grant, TokenFormat};
+use reseal::runtime::local::Local;
 use reseal::runtime::open_vault::{Birth, OpenVault};
+use reseal::runtime::service::{Request, Service};
 use reseal::secret::SecretValue;
-use reseal::store::Options;
+use reseal::store::{Options, StateDir};
 use reseal::sys;
+use reseal::sys::clock;
 use reseal::vault::slot::RawKeyHint;
 use reseal::vault::{Change, Expect, Meta, NewSlot, RecordKind, VaultMeta};
 use std::path::Path;
+use std::time::Duration;
 
 /// The bytes of the key that opens them.
 pub const KEY: [u8; 32] = [0xA5; 32];
@@ -55,4 +60,46 @@ pub fn put(name: &str, fill: usize) -> Result<Change, Failure> {
         value,
         expect,
     })
+}
+
+/// Stores an account whose access token lives for a day.
+#[allow(
+    dead_code,
+    reason = "only whole processes are measured with an account"
+)]
+pub fn sign_in(state: &Path, vault: OpenVault, name: &str) -> Result<(), Failure> {
+    let token = || SecretValue::build(VALUE, |bytes| bytes.fill(b't'));
+    let client = ClientOf {
+        provider: "acme".to_owned(),
+        issuer: None,
+        token_endpoint: "http://127.0.0.1:9/token".parse().expect("an address"),
+        revocation_endpoint: None,
+        client_id: "id".to_owned(),
+        auth: ClientAuth::None,
+        format: TokenFormat::Form,
+        revocation_format: TokenFormat::Form,
+        resource: None,
+        extra: Vec::new(),
+        dialect: Dialect::Rfc8628,
+        refresh_margin: None,
+    };
+    let grant = Grant {
+        access: token().into(),
+        refresh: Some(token().into()),
+        id_token: None,
+        expires_in: Some(Duration::from_secs(86_400)),
+        scope: None,
+        token_type: "Bearer".to_owned(),
+    };
+    let account = Account::new(client, grant, None, clock::now());
+    let request = Request::Put {
+        name: name.parse()?,
+        kind: RecordKind::OAuth,
+        meta: Meta::default(),
+        expect: Expect::Any,
+    };
+    let state = StateDir::at(state);
+    let config = state.config();
+    let mut local = Local::new(state, config, vault);
+    local.call(request, vec![account.to_secret()]).map(|_| ())
 }
