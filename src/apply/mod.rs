@@ -3,8 +3,8 @@
 //! | what | where |
 //! | --- | --- |
 //! | [`Changes`], [`check()`], [`run()`]: check, store, compare, rewrite, scrub | here |
-//! | [`draft()`]: a plan and the files it names to [`Changes`] | [`draft`] |
-//! | [`scrub()`]: further copies of the values, in the files of a folder | [`scrub`] |
+//! | [`draft()`]: a plan and the files it names to [`Changes`] | [`mod@draft`] |
+//! | [`scrub()`]: further copies of the values, in the files of a folder | [`mod@scrub`] |
 //! | [`Site`]: the folder that is changed | [`site`] |
 //! | [`Edit`]: one change as a person sees it, values masked | [`edit`] |
 //! | [`RowChange`]: profiles in a row of a database | [`row`] |

@@ -4,7 +4,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | [`Folder`], [`Era`] | here |
-//! | [`Place`], [`PlaceKind`]: the files, found by a walk with limits | [`places`] |
+//! | [`Place`], [`PlaceKind`]: the files, found by a walk with limits | [`mod@places`] |
 //! | databases of eras C and D, read without touching them | [`sqlite`] |
 //! | shell histories and service units | [`outside`] |
 //! | whether the runtime whose folder it is runs | [`lock`] |

@@ -6,7 +6,7 @@
 //! | [`Plan::parse`]: the whole text checked, all errors at once | `read` |
 //! | [`Plan::to_text`]: what [`Plan::parse`] reads back as the same plan | `write` |
 //! | the names of target types, and which paths they fit | `kind` |
-//! | [`draw()`]: a plan for every plaintext value of a config and its profiles | [`draw`] |
+//! | [`draw()`]: a plan for every plaintext value of a config and its profiles | [`mod@draw`] |
 //!
 //! The format is the family's, version 1, with one member of ours that others ignore: `stateDir`,
 //! the folder that the plan was drawn for. Invariants: a plan that exists has only targets whose

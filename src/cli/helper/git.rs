@@ -30,7 +30,7 @@ pub struct GitArgs {
     #[arg(long, value_name = "REF", requires = "only_for")]
     from: Option<String>,
 
-    /// The only place that gets it, such as https://gitlab.com
+    /// The only place that gets it, by scheme and host
     #[arg(long = "for", id = "only_for", value_name = "URL", requires = "from")]
     only_for: Option<Place>,
 
