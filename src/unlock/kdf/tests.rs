@@ -74,7 +74,8 @@ fn limits_of_the_machine_and_its_groups() {
 
 #[test]
 fn the_limit_knows_the_memory_unless_it_is_raised() {
-    assert_eq!(limit(None).available_kib, available_kib());
+    // How much is available changes from one look to the next, that it is known does not.
+    assert!(limit(None).available_kib.is_some_and(|kib| kib > 0));
     let raised = limit(Some(8 << 30));
     assert_eq!((raised.max_m_kib, raised.available_kib), (8 << 20, None));
     assert_eq!(limit(Some(u64::MAX)).max_m_kib, u32::MAX);
