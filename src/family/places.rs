@@ -2,13 +2,15 @@
 //!
 //! Invariants: the walk ends (limits on files and depth, each folder once); a link to a folder is
 //! followed only where the family has one (`agents`, `credentials`, `state`), so that a link to a
-//! whole disk is not a part of the folder; what the walk leaves out is in the list of what it
-//! skipped.
+//! whole disk is not a part of the folder; a file that is reached under several names is what the
+//! family takes it for, whichever name comes first; what the walk leaves out is in the list of what
+//! it skipped.
 
 use super::named::named;
 use super::{Folder, Runtime};
-use std::collections::HashSet;
-use std::fs;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -135,7 +137,7 @@ pub struct Found {
 pub fn places(folder: &Folder) -> Found {
     let mut walk = Walk {
         folder,
-        files: HashSet::new(),
+        files: HashMap::new(),
         folders: HashSet::new(),
         found: Found::default(),
     };
@@ -145,39 +147,97 @@ pub fn places(folder: &Folder) -> Found {
         walk.single(&place.path, place.kind);
     }
     walk.found.skipped.extend(named.skipped);
-    walk.folder(&folder.root, &[]);
-    for (agent, dir) in folder.agent_dirs.iter().chain(&named.agent_dirs) {
-        let names = ["agents", agent, "agent"];
-        walk.folder(dir, &names.map(str::to_owned));
+    let agent = |(agent, dir)| (dir, ["agents", agent, "agent"].map(str::to_owned).to_vec());
+    let agents = folder.agent_dirs.iter().chain(&named.agent_dirs);
+    let agents = agents.map(|(name, dir)| agent((name.as_str(), dir)));
+    let oauth = folder.oauth_dir.iter();
+    let oauth = oauth.map(|dir| (dir, vec!["credentials".to_owned()]));
+    // The folders of credentials first, so that no limit ends the walk before them; one that has
+    // the whole folder in it must not keep the walk from the folder itself.
+    let root = real(&folder.root);
+    let (around, inside): (Vec<_>, Vec<_>) = agents
+        .chain(oauth)
+        .partition(|(dir, _)| root.starts_with(real(dir)));
+    for (dir, names) in inside {
+        walk.folder(dir, &names);
     }
-    if let Some(dir) = &folder.oauth_dir {
-        walk.folder(dir, &["credentials".to_owned()]);
+    walk.folder(&folder.root, &[]);
+    for (dir, names) in around {
+        walk.folder(dir, &names);
     }
     for path in &folder.env_files {
         walk.single(path, PlaceKind::EnvFile);
     }
     let mut found = walk.found;
     found.places.sort_by(|a, b| a.path.cmp(&b.path));
-    found.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     found
+        .skipped
+        .sort_by(|a, b| (&a.path, &a.why).cmp(&(&b.path, &b.why)));
+    found.skipped.dedup();
+    found
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// The metadata of what a path leads to; `None` if nothing is there.
+fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// How sure it is what a file is, the surest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sure {
+    /// Nothing is known of it.
+    Not,
+    /// Its folder, or the end of its name, says so.
+    Around,
+    /// It has the name of a copy of a known file.
+    Copy,
+    /// It has a known name in a known folder.
+    Known,
+    /// The config or the environment names it.
+    Named,
 }
 
 struct Walk<'a> {
     folder: &'a Folder,
-    /// Files and folders that were seen, by device and inode.
-    files: HashSet<(u64, u64)>,
-    folders: HashSet<(u64, u64)>,
+    /// Files that were seen, by device and inode: where they stand in what was found.
+    files: HashMap<(u64, u64), (usize, Sure)>,
+    /// Folders that were seen, by device, inode, and what they were seen as.
+    folders: HashSet<(u64, u64, Role)>,
     found: Found,
 }
 
 impl Walk<'_> {
     fn single(&mut self, path: &Path, kind: PlaceKind) {
-        if let Ok(metadata) = fs::metadata(path)
-            && metadata.is_file()
-            && self.files.insert((metadata.dev(), metadata.ino()))
-        {
-            let place = Place::new(path.to_path_buf(), kind);
+        match metadata(path) {
+            Ok(Some(metadata)) if metadata.is_file() => {
+                let place = Place::new(path.to_path_buf(), kind);
+                self.file(&metadata, place, Sure::Named);
+            }
+            Ok(_) => {}
+            Err(error) => self.unreadable(path, &error),
+        }
+    }
+
+    /// Notes a file, or what it is if that was not as sure before.
+    fn file(&mut self, metadata: &Metadata, place: Place, sure: Sure) {
+        let next = self.found.places.len();
+        let key = (metadata.dev(), metadata.ino());
+        let (at, before) = *self.files.entry(key).or_insert((next, sure));
+        if at == next {
             self.found.places.push(place);
+        } else if before < sure {
+            self.found.places[at] = place;
+            self.files.insert(key, (at, sure));
         }
     }
 
@@ -187,12 +247,19 @@ impl Walk<'_> {
             .push(Skipped::new(path.to_path_buf(), why));
     }
 
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        self.skip(path, format!("can't be read: {}", error.kind()));
+    }
+
     /// `names` is where the folder stands below the state folder, or would stand.
     fn folder(&mut self, path: &Path, names: &[String]) {
-        let Ok(metadata) = fs::metadata(path) else {
-            return;
+        let metadata = match metadata(path) {
+            Ok(Some(metadata)) => metadata,
+            Ok(None) => return,
+            Err(error) => return self.unreadable(path, &error),
         };
-        if !self.folders.insert((metadata.dev(), metadata.ino())) {
+        let key = (metadata.dev(), metadata.ino(), role(names));
+        if !self.folders.insert(key) {
             return;
         }
         if names.len() > MAX_FOLDER_DEPTH {
@@ -200,7 +267,7 @@ impl Walk<'_> {
         }
         let entries = match fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
             Ok(entries) => entries,
-            Err(error) => return self.skip(path, format!("can't be read: {}", error.kind())),
+            Err(error) => return self.unreadable(path, &error),
         };
         let mut entries: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
         entries.sort();
@@ -219,21 +286,54 @@ impl Walk<'_> {
         names.push(name.into_owned());
         let link = match fs::symlink_metadata(path) {
             Ok(link) => link,
-            Err(error) => return self.skip(path, format!("can't be read: {}", error.kind())),
+            Err(error) => return self.unreadable(path, &error),
         };
-        // A link that leads nowhere holds nothing.
-        let Ok(metadata) = fs::metadata(path) else {
-            return;
+        let metadata = match metadata(path) {
+            Ok(Some(metadata)) => metadata,
+            // A link that leads nowhere holds nothing.
+            Ok(None) => return,
+            Err(error) => return self.unreadable(path, &error),
         };
         if metadata.is_dir() {
             if link.is_symlink() && !is_family_link(&names) {
                 return self.skip(path, "a link to a folder, which is not followed");
             }
             self.folder(path, &names);
-        } else if metadata.is_file() && self.files.insert((metadata.dev(), metadata.ino())) {
-            let place = classify(self.folder, path, &names);
-            self.found.places.push(place);
+        } else if metadata.is_file() {
+            let (place, sure) = classify(self.folder, path, &names);
+            self.file(&metadata, place, sure);
         }
+    }
+}
+
+/// What a folder is to the family. One that is reached as several of them, by a link or since a
+/// config puts an agent there, is walked once as each: its files have known names only in their
+/// place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    Root,
+    Agents,
+    Agent,
+    AgentDir,
+    Plugins,
+    Plugin,
+    Credentials,
+    State,
+    Other,
+}
+
+fn role(names: &[String]) -> Role {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match names.as_slice() {
+        [] => Role::Root,
+        ["agents"] => Role::Agents,
+        ["agents", _] => Role::Agent,
+        ["agents", _, "agent"] => Role::AgentDir,
+        ["agents", _, "agent", "plugins"] => Role::Plugins,
+        ["agents", _, "agent", "plugins", _] => Role::Plugin,
+        ["credentials"] => Role::Credentials,
+        ["state"] => Role::State,
+        _ => Role::Other,
     }
 }
 
@@ -249,7 +349,7 @@ fn is_family_link(names: &[String]) -> bool {
 }
 
 /// What a file is, by its place below the state folder.
-fn classify(folder: &Folder, path: &Path, names: &[String]) -> Place {
+fn classify(folder: &Folder, path: &Path, names: &[String]) -> (Place, Sure) {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (around, name) = match names.split_last() {
         Some((name, around)) => (around, *name),
@@ -259,16 +359,21 @@ fn classify(folder: &Folder, path: &Path, names: &[String]) -> Place {
         ["agents", agent, ..] => Some((*agent).to_owned()),
         _ => None,
     };
-    let (kind, backup) = match known(folder, around, name) {
-        Some(found) => found,
-        None => (in_folder(folder, around, name), is_copy_name(name)),
+    let (kind, backup, sure) = match known(folder, around, name) {
+        Some((kind, false)) => (kind, false, Sure::Known),
+        Some((kind, true)) => (kind, true, Sure::Copy),
+        None => match in_folder(folder, around, name) {
+            PlaceKind::Other => (PlaceKind::Other, is_copy_name(name), Sure::Not),
+            kind => (kind, is_copy_name(name), Sure::Around),
+        },
     };
-    Place {
+    let place = Place {
         path: path.to_path_buf(),
         kind,
         backup,
         agent,
-    }
+    };
+    (place, sure)
 }
 
 /// A file of a known name, or a copy of one.

@@ -329,3 +329,119 @@ fn one_unit_too_many_is_skipped_and_said() {
     assert_eq!(found.skipped.len(), 1);
     assert_eq!(found.skipped[0].path, units.join("4096.service"));
 }
+
+#[test]
+fn folders_of_credentials_inside_of_the_folder_are_known_for_what_they_are() {
+    let home = TempDir::new().unwrap();
+    let at = |path: &str| home.path().join(path);
+    let text = |path: &str| at(path).to_str().unwrap().to_owned();
+    let config = "{agents: {list: [{id: 'carl', agentDir: './workers/carl'}],
+                            entries: {dan: {agentDir: 'workers/dan'}}}}";
+    put(home.path(), "s/openclaw.json", config);
+    for file in [
+        "s/aa/oauth.json",
+        "s/workers/carl/auth.json",
+        "s/workers/carl/auth-profiles.json.bak",
+        "s/workers/carl/codex-home/auth.json",
+        "s/workers/dan/openclaw-agent.sqlite",
+        "s/workers/eve/auth-profiles.json",
+    ] {
+        put(home.path(), file, "");
+    }
+    symlink("nowhere-else", at("s/workers/carl/dead")).unwrap();
+    let (state, oauth, agent) = (text("s"), text("s/aa"), text("s/workers/eve"));
+    let vars = [
+        ("OPENCLAW_STATE_DIR", state.as_str()),
+        ("OPENCLAW_OAUTH_DIR", &oauth),
+        ("OPENCLAW_AGENT_DIR", &agent),
+    ];
+    let found = places(&find(Some(&at("s")), &vars).unwrap());
+    let found: Vec<_> = found
+        .places
+        .iter()
+        .map(|p| (p.kind, p.backup, p.agent.as_deref()))
+        .collect();
+    let expected = [
+        (K::LegacyOAuth, false, None),
+        (K::Config, false, None),
+        (K::AuthProfiles, true, Some("carl")),
+        (K::LegacyAuth, false, Some("carl")),
+        (K::CodexHome, false, Some("carl")),
+        (K::AgentDatabase, false, Some("dan")),
+        (K::AuthProfiles, false, Some("main")),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_agent_in_the_state_folder_itself_takes_nothing_from_it() {
+    let folder = TempDir::new().unwrap();
+    let config = "{agents: {list: [{id: 'carl', agentDir: '.'}]}}";
+    put(folder.path(), "openclaw.json", config);
+    put(folder.path(), "auth-profiles.json", "");
+    put(folder.path(), "agents/main/agent/auth.json", "");
+    put(folder.path(), "credentials/oauth.json", "");
+    let found = places(&find(Some(folder.path()), &[]).unwrap());
+    let found: Vec<_> = found
+        .places
+        .iter()
+        .map(|p| (p.kind, p.agent.as_deref()))
+        .collect();
+    let expected = [
+        (K::LegacyAuth, Some("main")),
+        (K::AuthProfiles, Some("carl")),
+        (K::LegacyOAuth, None),
+        (K::Config, None),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_store_that_is_reached_first_under_another_name_is_known_all_the_same() {
+    // By a link to the file, and by a link to its folder.
+    for link in [
+        "agents/main/agent/auth-profiles.json",
+        "agents/main/agent",
+        "agents/main",
+    ] {
+        let folder = TempDir::new().unwrap();
+        let target = match link {
+            "agents/main" => "_shared/agent/auth-profiles.json",
+            _ => "_shared/auth-profiles.json",
+        };
+        put(folder.path(), "openclaw.json", "{}");
+        put(folder.path(), target, "{}");
+        let link = folder.path().join(link);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let end = if link.ends_with("auth-profiles.json") {
+            target
+        } else {
+            "_shared"
+        };
+        symlink(folder.path().join(end), &link).unwrap();
+        let found = places(&find(Some(folder.path()), &[]).unwrap());
+        let kinds: Vec<_> = found
+            .places
+            .iter()
+            .map(|p| (p.kind, p.agent.as_deref()))
+            .collect();
+        let expected = [(K::AuthProfiles, Some("main")), (K::Config, None)];
+        assert_eq!(kinds, expected, "{}", link.display());
+        assert_eq!(found.skipped, []);
+    }
+}
+
+#[test]
+fn only_a_link_that_leads_nowhere_is_passed_over_in_silence() {
+    let folder = TempDir::new().unwrap();
+    put(folder.path(), "openclaw.json", "{}");
+    symlink("nowhere", folder.path().join("dead")).unwrap();
+    symlink("openclaw.json/x", folder.path().join("dead-too")).unwrap();
+    symlink("circle", folder.path().join("circle")).unwrap();
+    symlink(".env", folder.path().join(".env")).unwrap();
+    let found = places(&find(Some(folder.path()), &[]).unwrap());
+    assert_eq!(found.places.len(), 1);
+    let skipped: Vec<_> = found.skipped.iter().map(|s| s.path.clone()).collect();
+    let expected = [".env", "circle"].map(|name| folder.path().join(name));
+    assert_eq!(skipped, expected);
+}

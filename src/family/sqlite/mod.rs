@@ -55,7 +55,9 @@ impl Image {
     /// # Errors
     /// Not a database; over [`MAX_DATABASE`]; `file.*`.
     pub fn read(path: &Path) -> Result<Self, SqliteError> {
-        let mut beside = path.as_os_str().to_owned();
+        // SQLite puts it beside the file itself, also if a link leads there.
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let mut beside = real.into_os_string();
         beside.push("-wal");
         let main = files::read(path, MAX_DATABASE)?;
         let wal = files::read(Path::new(&beside), MAX_DATABASE)?.unwrap_or_default();
