@@ -279,8 +279,11 @@ fn replace(change: &FileChange) -> Result<(), Failure> {
     let path = &change.path;
     let before = change.before.as_ref().map(|bytes| bytes.as_slice());
     let Some(after) = &change.after else {
-        if let Some(before) = before {
-            files::remove(path, before)?;
+        if let Some(before) = before
+            && !files::remove(path, before)?
+        {
+            let text = format!("{} is a link, which is not removed", path.display());
+            return Err(Failure::new(Code::ConfigConflict, text));
         }
         return Ok(());
     };

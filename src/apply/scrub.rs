@@ -280,7 +280,12 @@ impl Scrubber<'_> {
         // From the last one to the first: what is taken out moves nothing that is still to come.
         for (at, reference, len) in found.into_iter().rev() {
             let line = document.position(&at).map(|position| position.line);
-            let after = self.replace(&mut document, &at, &reference, how)?;
+            let after = match self.replace(&mut document, &at, &reference, how) {
+                Some(after) => after,
+                // It stays with its entry, and the warning says where.
+                None if how == How::Entries => continue,
+                None => return None,
+            };
             edits.push(Edit {
                 place: at.to_string(),
                 line,
@@ -291,6 +296,19 @@ impl Scrubber<'_> {
         edits.reverse();
         let after = Zeroizing::new(document.text().as_bytes().to_vec());
         (!edits.is_empty()).then_some((after, edits))
+    }
+
+    /// True for an entry that holds moved values, and else only what says what they are.
+    fn is_bare(&self, entry: &Value) -> bool {
+        let is_moved = |value: &Value| {
+            let text = value.as_str().map(str::as_bytes);
+            text.is_some_and(|text| self.find(text, None, true).is_some())
+        };
+        let mut members = entry.as_object().into_iter().flatten();
+        members.all(|(member, value)| match member.as_str() {
+            "key" | "token" => is_moved(value),
+            other => ["type", "mode", "provider", "email", "displayName"].contains(&other),
+        })
     }
 
     fn equal_strings(
@@ -344,11 +362,11 @@ impl Scrubber<'_> {
             }
             // Whole entries of a static key; whatever else an entry holds is not understood here.
             How::Entries => {
-                let field = at.last()?.as_key()?;
-                if at.segments().len() != 2 || !["key", "token"].contains(&field) {
+                let entry = at.parent()?;
+                if at.segments().len() != 2 || !self.is_bare(document.get(&entry)?) {
                     return None;
                 }
-                document.remove(&at.parent()?).ok()?;
+                document.remove(&entry).ok()?;
                 Some(Shown::Text("(the entry goes)".to_owned()))
             }
             How::Refs if is_profile_field(at) => {

@@ -279,6 +279,56 @@ fn the_steps_come_in_their_order() {
     assert_eq!(world.read("state/.env"), "");
 }
 
+/// An entry goes with its key only if that was all of it.
+#[test]
+fn an_older_entry_that_holds_more_than_a_moved_key_stays() {
+    let mut world = World::filled();
+    let name = "state/agents/main/agent/auth.json";
+    let auth = json!({
+        "bare": {"type": "api_key", "provider": "groq", "key": KEY},
+        "twice": {"key": KEY, "token": PROFILE_KEY},
+        "refresh": {"type": "oauth", "token": KEY, "refresh": "another", "access": "one"},
+        "key": {"type": "api_key", "key": KEY, "token": "another"},
+        "deep": {"in": {"key": KEY}},
+    });
+    world.write(name, &auth.to_string());
+    let (plan, site) = (world.plan(), world.site());
+    let mut draft = world.draft(&plan).unwrap();
+    scrub(&mut draft, &site, &site.places().places, plan.options).unwrap();
+    let warned = draft
+        .warnings
+        .iter()
+        .any(|w| w.contains("auth.json still holds"));
+    assert!(warned, "{:?}", draft.warnings);
+    run(&mut world.service, &draft.changes, &mut |_| {}).unwrap();
+    let mut kept = auth;
+    kept.as_object_mut()
+        .unwrap()
+        .retain(|key, _| !["bare", "twice"].contains(&key.as_str()));
+    let now: Value = serde_json::from_str(&world.read(name)).unwrap();
+    assert_eq!(now, kept);
+}
+
+#[test]
+fn a_link_that_should_go_stops_the_run() {
+    let mut world = World::filled();
+    let (link, real) = (world.path("link.json"), world.path("real.json"));
+    world.write("real.json", KEY);
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let changes = Changes {
+        scrubs: vec![FileChange {
+            path: link,
+            before: Some(Zeroizing::new(KEY.as_bytes().to_vec())),
+            after: None,
+            edits: Vec::new(),
+        }],
+        ..Changes::default()
+    };
+    let failure = run(&mut world.service, &changes, &mut |_| {}).unwrap_err();
+    assert!(failure.message.contains("link.json is a link"), "{failure}");
+    assert_eq!(world.read("real.json"), KEY);
+}
+
 /// Values of places that an interrupted run had done come from the vault.
 #[test]
 fn a_half_done_run_is_finished() {
