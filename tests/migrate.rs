@@ -9,5 +9,6 @@ mod migrate {
     mod eras;
     mod export;
     mod kills;
+    mod losses;
     mod rows;
 }

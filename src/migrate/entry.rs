@@ -21,6 +21,17 @@ use serde_json::{Map, Value};
 pub(super) const SECRET_FIELDS: [&str; 6] =
     ["key", "apiKey", "token", "access", "refresh", "idToken"];
 
+/// What says of a credential what it is; no secret.
+const DESCRIPTION: [&str; 7] = [
+    "type",
+    "mode",
+    "provider",
+    "expires",
+    "email",
+    "displayName",
+    "accountId",
+];
+
 /// The provider with whose client the family signs in to `openai`, too.
 const CODEX: &str = "openai-codex";
 
@@ -37,6 +48,57 @@ pub(super) enum Credential {
     },
     /// An account that this program can refresh.
     Account(Box<Account>),
+}
+
+impl Credential {
+    /// Every value of it.
+    fn values(&self) -> Vec<&SecretValue> {
+        match self {
+            Credential::Static { value, .. } => vec![value],
+            Credential::Account(account) => {
+                let refresh = account.refresh.iter().map(RefreshToken::secret);
+                let id = account.id_token.iter().map(IdToken::secret);
+                let access = std::iter::once(account.access.secret());
+                access.chain(refresh).chain(id).collect()
+            }
+        }
+    }
+}
+
+/// A field for secrets whose value the credential does not have: it would be lost with the entry.
+pub(super) fn not_in(credential: &Credential, entry: &Map<String, Value>) -> Option<&'static str> {
+    let values = credential.values();
+    let is_elsewhere = |value: &Value| match SecretInput::parse(value, &Defaults::default()) {
+        Ok(SecretInput::Empty | SecretInput::Managed) => true,
+        Ok(SecretInput::Plaintext | SecretInput::Ref { .. }) | Err(_) => {
+            let text = value.as_str().unwrap_or_default().trim();
+            let own = SecretValue::copy_of(text.as_bytes());
+            value.is_null() || values.iter().any(|value| **value == own)
+        }
+    };
+    SECRET_FIELDS.into_iter().find(|field| {
+        let value = entry.get(*field);
+        value.is_some_and(|value| !is_elsewhere(value))
+    })
+}
+
+/// A member that goes with an entry and is nowhere else: neither in the credential nor in the
+/// profile that has it.
+pub(super) fn only_in<'a>(
+    entry: &'a Map<String, Value>,
+    credential: &Credential,
+    profile: &Map<String, Value>,
+) -> Option<&'a str> {
+    if let Some(field) = not_in(credential, entry) {
+        return Some(field);
+    }
+    let is_known = |key: &str| DESCRIPTION.contains(&key) || SECRET_FIELDS.contains(&key);
+    let mut members = entry.iter();
+    let only = members.find(|(key, value)| {
+        let is_nothing = value.is_null() || value.as_str().is_some_and(|t| t.trim().is_empty());
+        !is_known(key) && !is_nothing && profile.get(*key) != Some(*value)
+    });
+    only.map(|(key, _)| key.as_str())
 }
 
 /// Reads an entry. `provider` is the one that it names or stands under.

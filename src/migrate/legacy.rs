@@ -1,8 +1,9 @@
 //! `auth.json` of an agent and `credentials/oauth.json`: what came before the profiles.
 //!
 //! An entry moves if its profile, `PROVIDER:default`, is not there. Only what moved, or is sealed
-//! already, is taken out of the file; the file goes when nothing is left in it. An entry without a
-//! `provider` is that of its key.
+//! already, is taken out of the file, and only if no other member of the entry is lost with it; the
+//! file goes when nothing is left in it. A file behind a link becomes an empty object. An entry
+//! without a `provider` is that of its key.
 
 use super::entry::{self, Credential};
 use super::rows::Shelf;
@@ -26,6 +27,8 @@ impl Work<'_> {
         theirs: &mut Theirs<'_>,
         places: &[Place],
     ) -> Result<(), Failure> {
+        // The refs that the profiles have by now are compared with what the older files hold.
+        self.put_provider(theirs)?;
         for place in places.iter().filter(|place| is_source(place)) {
             let agent = match &place.agent {
                 Some(agent) => match agent.parse::<AgentId>() {
@@ -83,11 +86,16 @@ impl Work<'_> {
             return Ok(());
         }
         let empty = document.value().as_object().is_some_and(Map::is_empty);
-        let text = document.text().as_bytes().to_vec();
+        let after = match empty {
+            // A link stays, and what it leads to holds nothing afterwards.
+            true if path.is_symlink() => Some(b"{}\n".to_vec()),
+            true => None,
+            false => Some(document.text().as_bytes().to_vec()),
+        };
         theirs.source(FileChange {
             path: path.clone(),
             before: Some(before),
-            after: (!empty).then(|| Zeroizing::new(text)),
+            after: after.map(Zeroizing::new),
             edits,
         });
         Ok(())
@@ -114,16 +122,21 @@ impl Work<'_> {
             Ok(credential) => credential,
             Err(why) => return Ok(Err(why)),
         };
-        if theirs.entry(shelf, id.as_str()).is_some() {
-            return match self.is_sealed(theirs, shelf, &id, &credential)? {
-                true => Ok(Ok(())),
-                false => Ok(Err(format!(
-                    "profile {id} is there and holds another credential"
-                ))),
-            };
+        let Some(profile) = theirs.entry(shelf, id.as_str()) else {
+            return self.move_in(theirs, shelf, &id, &entry, credential);
+        };
+        if !self.is_sealed(theirs, shelf, &id, &credential)? {
+            let why = format!("profile {id} is there and holds another credential");
+            return Ok(Err(why));
         }
-        self.move_in(theirs, shelf, &id, &entry, credential)?;
-        Ok(Ok(()))
+        // What was compared is its credential alone.
+        Ok(match entry::only_in(&entry, &credential, &profile) {
+            None => Ok(()),
+            Some(member) => Err(format!(
+                "profile {id} has its credential, but not its `{member}`; remove the entry if you \
+                 don't need that"
+            )),
+        })
     }
 
     /// True if the profile's ref leads to this very credential.
@@ -155,8 +168,8 @@ impl Work<'_> {
         value: SecretValue,
         account: Option<&Account>,
     ) -> Result<bool, Failure> {
-        if let Some(planned) = self.value_of(name) {
-            return Ok(*planned == value);
+        if let Some(is_same) = self.will_hold(name, &value, account) {
+            return Ok(is_same);
         }
         if account.is_some_and(|account| self.is_known(name, account)) {
             return Ok(true);

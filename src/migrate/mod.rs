@@ -31,7 +31,7 @@ mod theirs;
 pub use residue::Residue;
 
 use crate::apply::{self, Draft, NewRecord, Program, Site, draft::Moved};
-use crate::config::{Config, Document, ProviderConfig, Trust};
+use crate::config::{Config, Document, Path, ProviderConfig, Trust};
 use crate::error::{Code, Failure};
 use crate::family::{Era, Place as FamilyPlace, PlaceKind, Skipped};
 use crate::name::{AgentId, Alias, ProfileId, RecordName};
@@ -198,20 +198,29 @@ impl<'a> Work<'a> {
     /// The plan for what stands in plaintext at places that take a ref.
     fn drawn(&mut self, places: &[FamilyPlace]) -> Result<(), Failure> {
         self.era = Era::of(places);
-        let mut agents = Vec::new();
+        let (mut agents, mut files) = (Vec::new(), BTreeMap::new());
         for agent in self.wish.from.agents()? {
             let store = self.wish.from.store(&agent, &self.config.defaults)?;
+            let file = Document::parse(store.text(), store.name())?;
+            files.insert(agent.clone(), file);
             agents.push((agent, store));
         }
         let agents: Vec<(&AgentId, &Store)> = agents.iter().map(|(a, s)| (a, s)).collect();
         let via = Via::Exec(self.upsert.clone());
         let Drawn { mut plan, left, .. } = draw(&self.config, &agents, &via);
-        // Accounts are moved here; an entry that the config calls one takes no ref until then.
+        // Accounts are moved here; an entry that the config calls one takes no ref until then. What
+        // holds more than one credential is for `profiles` to list.
         let routing = &self.config.routing;
         plan.targets.retain(|target| match &target.place {
-            Place::Profile { id, .. } => {
+            Place::Profile { agent, id, .. } => {
                 let mode = routing.profile(id).and_then(|configured| configured.mode);
-                mode != Some(Mode::OAuth)
+                let at = Path::of_keys(["profiles", id.as_str()]);
+                let entry = files.get(agent).and_then(|file| file.get(&at)?.as_object());
+                let is_whole = entry.is_none_or(|entry| {
+                    let read = entry::read(id.provider(), entry, self.wish.config);
+                    read.is_ok_and(|credential| entry::not_in(&credential, entry).is_none())
+                });
+                mode != Some(Mode::OAuth) && is_whole
             }
             Place::Config(_) => true,
         });
@@ -302,7 +311,8 @@ impl<'a> Work<'a> {
         }
         // Refreshed since an earlier run sealed it: the newer one is the one to keep.
         let known = account.as_deref().is_some_and(|a| self.is_known(&name, a));
-        if !known {
+        // Another copy of an account adds nothing to the first.
+        if !known && !self.records.contains_key(&name) {
             let meta = meta(expires_at, account.as_deref());
             let record = NewRecord {
                 name: name.clone(),
@@ -332,11 +342,10 @@ impl<'a> Work<'a> {
                 1 => base.parse()?,
                 n => format!("{base}.{n}").parse()?,
             };
-            if let Some(planned) = self.value_of(&name) {
-                if planned == value {
-                    return Ok(name);
-                }
-                continue;
+            match self.will_hold(&name, value, account) {
+                Some(true) => return Ok(name),
+                Some(false) => continue,
+                None => {}
             }
             let compare = Request::Compare { name: name.clone() };
             let answer = self.service.call(compare, vec![value.clone()])?;
@@ -355,19 +364,25 @@ impl<'a> Work<'a> {
         Err(Failure::new(Code::RecordExists, text))
     }
 
-    /// What a record will hold that is new.
-    fn value_of(&self, name: &RecordName) -> Option<&SecretValue> {
-        let own = self.records.get(name).map(|record| &record.value);
-        own.or_else(|| self.planned.get(name))
+    /// Whether a record that is new will hold this value, or this account; `None` if it is not
+    /// new.
+    fn will_hold(
+        &self,
+        name: &RecordName,
+        value: &SecretValue,
+        account: Option<&Account>,
+    ) -> Option<bool> {
+        if let Some(record) = self.records.get(name) {
+            let same = account.is_some_and(|account| is_of(&record.meta, account));
+            return Some(same || record.value == *value);
+        }
+        self.planned.get(name).map(|planned| planned == value)
     }
 
     /// True if an earlier run sealed this account under the name.
     fn is_known(&self, name: &RecordName, account: &Account) -> bool {
-        let mark = self
-            .there
-            .get(name)
-            .and_then(|info| info.meta.other.get(MARK));
-        mark.and_then(|mark| mark.as_str()) == Some(&entry::mark(account))
+        let info = self.there.get(name);
+        info.is_some_and(|info| is_of(&info.meta, account))
     }
 
     /// What an account is called, so that agents which share one share its record.
@@ -377,8 +392,9 @@ impl<'a> Work<'a> {
         id: &ProfileId,
         account: &Account,
     ) -> Result<RecordName, Failure> {
-        let value = account.to_secret();
-        if let Some(same) = self.records.values().find(|record| record.value == value) {
+        // By the refresh token: their access tokens may be of different times.
+        let mut new = self.records.values();
+        if let Some(same) = new.find(|record| is_of(&record.meta, account)) {
             return Ok(same.name.clone());
         }
         // An earlier run, which did not come to its end, may have named it after another agent.
@@ -400,10 +416,14 @@ impl<'a> Work<'a> {
         for id in std::mem::take(&mut self.tokens) {
             theirs.set_mode(&id)?;
         }
-        if !self.moved.is_empty() {
-            theirs.put_provider(&self.upsert)?;
+        self.put_provider(theirs)
+    }
+
+    fn put_provider(&self, theirs: &mut Theirs<'_>) -> Result<(), Failure> {
+        match self.moved.is_empty() {
+            true => Ok(()),
+            false => theirs.put_provider(&self.upsert),
         }
-        Ok(())
     }
 
     /// The values of places that have their ref from an earlier run: copies equal them.
@@ -441,6 +461,12 @@ impl<'a> Work<'a> {
 
 fn exec_ref(alias: &Alias, name: &RecordName) -> Result<SecretRef, Failure> {
     Ok(SecretRef::new(Source::Exec, alias.clone(), name.as_str())?)
+}
+
+/// True if it is the metadata of a record of this account, refreshed since or not.
+fn is_of(meta: &Meta, account: &Account) -> bool {
+    let mark = meta.other.get(MARK).and_then(|mark| mark.as_str());
+    mark == Some(&entry::mark(account))
 }
 
 fn meta(expires_at: Option<UnixMs>, account: Option<&Account>) -> Meta {

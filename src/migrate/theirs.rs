@@ -467,17 +467,17 @@ impl Work<'_> {
         let credential = match entry::read(provider, entry, self.wish.config) {
             Ok(credential) => credential,
             Err(why) => {
-                let place = format!("{}: {id}", shelf.agent);
-                if self.left.iter().all(|left| left.place != place) {
-                    self.leave(place, why);
-                }
+                self.leave_once(format!("{}: {id}", shelf.agent), why);
                 return Ok(());
             }
         };
-        self.move_in(theirs, shelf, id, entry, credential)
+        if let Err(why) = self.move_in(theirs, shelf, id, entry, credential)? {
+            self.leave_once(format!("{}: {id}", shelf.agent), why);
+        }
+        Ok(())
     }
 
-    /// Seals a credential and points the profile at it.
+    /// Seals a credential and points the profile at it; why the entry stays if it does.
     pub(super) fn move_in(
         &mut self,
         theirs: &mut Theirs<'_>,
@@ -485,7 +485,14 @@ impl Work<'_> {
         id: &ProfileId,
         entry: &Map<String, Value>,
         credential: Credential,
-    ) -> Result<(), Failure> {
+    ) -> Result<Result<(), String>, Failure> {
+        // One ref takes the place of all these fields.
+        if let Some(field) = entry::not_in(&credential, entry) {
+            return Ok(Err(format!(
+                "its `{field}` would be lost: its type has no such value; make that a profile of \
+                 its own, or remove it, and run this again"
+            )));
+        }
         let agent = &shelf.agent;
         let (name, kind, field) = match &credential {
             Credential::Static { kind, .. } => {
@@ -503,6 +510,13 @@ impl Work<'_> {
         if kind != ProfileType::ApiKey {
             self.tokens.push(id.clone());
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// One field after the other may be found; an entry is listed once.
+    fn leave_once(&mut self, place: String, why: String) {
+        if self.left.iter().all(|left| left.place != place) {
+            self.leave(place, why);
+        }
     }
 }

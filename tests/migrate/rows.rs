@@ -169,6 +169,29 @@ fn era_d_moves_whole() {
     moves_whole(&rows(SHARED), "D");
 }
 
+#[test]
+fn a_row_with_a_second_credential_stays_whole() {
+    let mut claw = Claw::new();
+    claw.put("openclaw.json", "{}");
+    claw.put(AGENT, "");
+    let [key, other] = [0, 1].map(|_| claw.stays(AGENT, "main: groq:two"));
+    let store = json!({"version": 1, "profiles": {
+        "groq:two": {"type": "api_key", "provider": "groq", "key": key, "apiKey": other}}});
+    let connection = Connection::open(claw.from().join(AGENT)).unwrap();
+    let sql = format!("PRAGMA journal_mode = WAL; {AGENT_SCHEMA}");
+    connection.execute_batch(&sql).unwrap();
+    let insert = "INSERT INTO auth_profile_store VALUES ('primary', ?1, 1)";
+    connection.execute(insert, [store.to_string()]).unwrap();
+    connection.close().unwrap();
+    let before = contents(&claw.from());
+    let report = claw.migrate(&[]);
+    assert_eq!(contents(&claw.from()), before);
+    assert_eq!(report["changed"], false);
+    let why = report["left"][0]["why"].as_str().unwrap();
+    assert!(why.starts_with("its `apiKey` would be lost"), "{why}");
+    claw.check(&report);
+}
+
 /// What the folder holds, but for the index of a log, which holds no values.
 fn held(claw: &Claw) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut held = contents(&claw.from());
