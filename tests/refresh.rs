@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that can not go on panics.
 
-use reseal::oauth::{Account, ClientAuth, ClientOf, Dialect, Grant, TokenFormat};
+use reseal::oauth::{Account, ClientOf, Grant};
 use reseal::runtime::local::Local;
 use reseal::runtime::open_vault::{OpenOptions, OpenVault};
 use reseal::runtime::service::{Request, Service};
@@ -184,28 +184,12 @@ impl World {
 
     fn sign_in(&self, age: u64, lifetime: u64) {
         let secret = |text: &str| SecretValue::copy_of(text.as_bytes());
-        let client = ClientOf {
-            provider: "acme".to_owned(),
-            issuer: None,
-            token_endpoint: self.issuer.address.parse().unwrap(),
-            revocation_endpoint: None,
-            client_id: "id".to_owned(),
-            auth: ClientAuth::None,
-            format: TokenFormat::Form,
-            revocation_format: TokenFormat::Form,
-            resource: None,
-            extra: Vec::new(),
-            dialect: Dialect::Rfc8628,
-            refresh_margin: None,
-        };
-        let grant = Grant {
-            access: secret("access-0").into(),
-            refresh: Some(secret("refresh-0").into()),
-            id_token: None,
-            expires_in: Some(Duration::from_secs(lifetime)),
-            scope: None,
-            token_type: "Bearer".to_owned(),
-        };
+        let client = ClientOf::public("acme", self.issuer.address.parse().unwrap(), "id");
+        let grant = Grant::bearer(
+            secret("access-0").into(),
+            Some(secret("refresh-0").into()),
+            Some(Duration::from_secs(lifetime)),
+        );
         let asked_at = UnixMs(clock::now().0 - age * 1000);
         let account = Account::new(client, grant, None, asked_at);
         let request = Request::Put {

@@ -1,7 +1,7 @@
 //! Vaults of a given size, made through the library, in state folders that the program can use.
 
 use reseal::error::Failure;
-use reseal::oauth::{Account, ClientAuth, ClientOf, Dialect, Grant, TokenFormat};
+use reseal::oauth::{Account, ClientOf, Grant};
 use reseal::runtime::local::Local;
 use reseal::runtime::open_vault::{Birth, OpenVault};
 use reseal::runtime::service::{Request, Service};
@@ -69,28 +69,16 @@ pub fn put(name: &str, fill: usize) -> Result<Change, Failure> {
 )]
 pub fn sign_in(state: &Path, vault: OpenVault, name: &str) -> Result<(), Failure> {
     let token = || SecretValue::build(VALUE, |bytes| bytes.fill(b't'));
-    let client = ClientOf {
-        provider: "acme".to_owned(),
-        issuer: None,
-        token_endpoint: "http://127.0.0.1:9/token".parse().expect("an address"),
-        revocation_endpoint: None,
-        client_id: "id".to_owned(),
-        auth: ClientAuth::None,
-        format: TokenFormat::Form,
-        revocation_format: TokenFormat::Form,
-        resource: None,
-        extra: Vec::new(),
-        dialect: Dialect::Rfc8628,
-        refresh_margin: None,
-    };
-    let grant = Grant {
-        access: token().into(),
-        refresh: Some(token().into()),
-        id_token: None,
-        expires_in: Some(Duration::from_secs(86_400)),
-        scope: None,
-        token_type: "Bearer".to_owned(),
-    };
+    let client = ClientOf::public(
+        "acme",
+        "http://127.0.0.1:9/token".parse().expect("an address"),
+        "id",
+    );
+    let grant = Grant::bearer(
+        token().into(),
+        Some(token().into()),
+        Some(Duration::from_secs(86_400)),
+    );
     let account = Account::new(client, grant, None, clock::now());
     let request = Request::Put {
         name: name.parse()?,

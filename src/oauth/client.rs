@@ -107,6 +107,24 @@ pub struct ClientOf {
 }
 
 impl ClientOf {
+    /// A public client of a server that follows the standards and says nothing more of itself.
+    pub fn public(provider: &str, token_endpoint: Endpoint, client_id: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            issuer: None,
+            token_endpoint,
+            revocation_endpoint: None,
+            client_id: client_id.to_owned(),
+            auth: ClientAuth::None,
+            format: TokenFormat::default(),
+            revocation_format: TokenFormat::default(),
+            resource: None,
+            extra: Vec::new(),
+            dialect: Dialect::default(),
+            refresh_margin: None,
+        }
+    }
+
     /// A request to the token endpoint: these parameters, and what every one of this client has.
     pub(super) fn token_request(&self, own: &[(&str, Parameter<'_>)]) -> HttpRequest {
         let mut parameters = own.to_vec();

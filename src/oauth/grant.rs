@@ -34,6 +34,24 @@ pub struct Grant {
     pub token_type: String,
 }
 
+impl Grant {
+    /// A bearer token of the scope that was asked for, without an ID token.
+    pub fn bearer(
+        access: AccessToken,
+        refresh: Option<RefreshToken>,
+        expires_in: Option<Duration>,
+    ) -> Self {
+        Self {
+            access,
+            refresh,
+            id_token: None,
+            expires_in,
+            scope: None,
+            token_type: "Bearer".to_owned(),
+        }
+    }
+}
+
 const KEYS: &[&str] = &[
     "access_token",
     "refresh_token",
@@ -163,19 +181,11 @@ mod tests {
     use proptest::prelude::*;
 
     pub(crate) fn client() -> ClientOf {
+        let token_endpoint = "https://acme.example/token".parse().unwrap();
         ClientOf {
-            provider: "acme".to_owned(),
             issuer: Some("https://acme.example".to_owned()),
-            token_endpoint: "https://acme.example/token".parse().unwrap(),
             revocation_endpoint: Some("https://acme.example/revoke".parse().unwrap()),
-            client_id: "my client".to_owned(),
-            auth: ClientAuth::None,
-            format: TokenFormat::Form,
-            revocation_format: TokenFormat::Form,
-            resource: None,
-            extra: Vec::new(),
-            dialect: Dialect::Rfc8628,
-            refresh_margin: None,
+            ..ClientOf::public("acme", token_endpoint, "my client")
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::world::{World, finish};
 use reseal::daemon::client::Client;
-use reseal::oauth::{Account, ClientAuth, ClientOf, Dialect, Grant, TokenFormat};
+use reseal::oauth::{Account, ClientOf, Grant};
 use reseal::runtime::service::{Request, Service};
 use reseal::secret::SecretValue;
 use reseal::sys::clock;
@@ -33,28 +33,12 @@ fn oauth(name: &str) -> Value {
 /// Stores an account in the vault that the daemon holds, as a sign-in does.
 fn put_account(world: &World, name: &str, endpoint: &str, ends_in: i64, refreshable: bool) {
     let secret = |text: &str| SecretValue::copy_of(text.as_bytes());
-    let client = ClientOf {
-        provider: "openai-codex".to_owned(),
-        issuer: None,
-        token_endpoint: endpoint.parse().unwrap(),
-        revocation_endpoint: None,
-        client_id: "id".to_owned(),
-        auth: ClientAuth::None,
-        format: TokenFormat::Form,
-        revocation_format: TokenFormat::Form,
-        resource: None,
-        extra: Vec::new(),
-        dialect: Dialect::Rfc8628,
-        refresh_margin: None,
-    };
-    let grant = Grant {
-        access: secret(CANARY).into(),
-        refresh: refreshable.then(|| secret(CANARY).into()),
-        id_token: None,
-        expires_in: Some(24 * HOUR),
-        scope: None,
-        token_type: "Bearer".to_owned(),
-    };
+    let client = ClientOf::public("openai-codex", endpoint.parse().unwrap(), "id");
+    let grant = Grant::bearer(
+        secret(CANARY).into(),
+        refreshable.then(|| secret(CANARY).into()),
+        Some(24 * HOUR),
+    );
     let day = 24 * 3_600_000;
     let obtained = clock::now().0.checked_add_signed(ends_in - day).unwrap();
     let account = Account::new(client, grant, None, UnixMs(obtained));

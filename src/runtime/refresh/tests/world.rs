@@ -4,9 +4,7 @@ use super::issuer::Issuer;
 use crate::error::{Code, Failure};
 use crate::name::RecordName;
 use crate::net::Http;
-use crate::oauth::{
-    Account, AccountInfo, ClientAuth, ClientOf, Dialect, Grant, SignInReason, TokenFormat,
-};
+use crate::oauth::{Account, AccountInfo, ClientOf, Grant, SignInReason};
 use crate::runtime::Runtime;
 use crate::runtime::open_vault::{Birth, OpenOptions, OpenVault};
 use crate::runtime::refresh::{Token, Want};
@@ -212,28 +210,12 @@ pub fn account(generation: u64, age: Duration, lifetime: Duration) -> Account {
 
 /// An account with this refresh token.
 pub fn account_with(token: &str, age: Duration, lifetime: Duration) -> Account {
-    let client = ClientOf {
-        provider: "acme".to_owned(),
-        issuer: None,
-        token_endpoint: "http://127.0.0.1:1/token".parse().unwrap(),
-        revocation_endpoint: None,
-        client_id: "id".to_owned(),
-        auth: ClientAuth::None,
-        format: TokenFormat::Form,
-        revocation_format: TokenFormat::Form,
-        resource: None,
-        extra: Vec::new(),
-        dialect: Dialect::Rfc8628,
-        refresh_margin: None,
-    };
-    let grant = Grant {
-        access: secret("access-of-the-sign-in").into(),
-        refresh: Some(secret(token).into()),
-        id_token: None,
-        expires_in: Some(lifetime),
-        scope: None,
-        token_type: "Bearer".to_owned(),
-    };
+    let client = ClientOf::public("acme", "http://127.0.0.1:1/token".parse().unwrap(), "id");
+    let grant = Grant::bearer(
+        secret("access-of-the-sign-in").into(),
+        Some(secret(token).into()),
+        Some(lifetime),
+    );
     let ago = u64::try_from(age.as_millis()).unwrap();
     Account::new(client, grant, None, UnixMs(clock::now().0 - ago))
 }
