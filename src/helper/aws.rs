@@ -101,7 +101,7 @@ fn from_lines(text: &str, name: &RecordName) -> Result<Keys, Failure> {
             continue;
         };
         let same = |known: &str| known.eq_ignore_ascii_case(key.trim());
-        let value = value.trim().trim_matches('"');
+        let value = unquoted(value.trim());
         if let Some(i) = LINE_NAMES.iter().position(|known| same(known))
             && !value.is_empty()
         {
@@ -112,6 +112,12 @@ fn from_lines(text: &str, name: &RecordName) -> Result<Keys, Failure> {
         return Err(no_keys(name, "it has more than one profile"));
     }
     Ok(keys)
+}
+
+/// A value without the pair of quotes around it that shells take away.
+fn unquoted(value: &str) -> &str {
+    let inside = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
+    inside('"').or_else(|| inside('\'')).unwrap_or(value)
 }
 
 fn no_keys(name: &RecordName, why: &str) -> Failure {

@@ -25,6 +25,7 @@ fn every_form_that_people_have_gives_the_same() {
         r#"{"Version":1,"AccessKeyId":"AKIA","SecretAccessKey":"s/+=","SessionToken":""}"#,
         r#"{"AccessKey":{"UserName":"me","AccessKeyId":"AKIA","SecretAccessKey":"s/+="}}"#,
         "[default]\n# a comment\naws_access_key_id = AKIA\naws_secret_access_key=s/+=\nregion=x\n",
+        "export AWS_ACCESS_KEY_ID='AKIA'\nAWS_SECRET_ACCESS_KEY='s/+='",
         "export AWS_ACCESS_KEY_ID=AKIA\nexport AWS_SECRET_ACCESS_KEY=\"s/+=\"\n",
     ] {
         assert_eq!(of(form, None).unwrap(), plain, "{form}");
