@@ -104,6 +104,7 @@ fn race(
     let (stop, end) = UnixStream::pair().map_err(system)?;
     let (heard, hear) = channel::<Heard>();
     let (pasted, was_pasted) = channel::<()>();
+    let is_deaf = listener.is_none();
     std::thread::scope(|scope| {
         let canceller = listener.as_ref().map(Listener::canceller);
         let until = Instant::now() + timeout;
@@ -120,7 +121,7 @@ fn race(
             drop(end);
         });
         waiting.map_err(system)?;
-        let answer = ask(flow, person, &stop, &hear, timeout);
+        let answer = ask(flow, person, (&stop, &hear), is_deaf, timeout);
         // Whatever ended the race, the other runner has to stop before this function returns.
         give_up(canceller, &pasted);
         answer
@@ -147,14 +148,22 @@ fn wait_for_paste(was_pasted: &Receiver<()>, until: Instant) -> ListenError {
 fn ask(
     flow: &CodeFlow,
     person: &mut dyn Person,
-    stop: &UnixStream,
-    hear: &Receiver<Heard>,
+    (stop, hear): (&UnixStream, &Receiver<Heard>),
+    is_deaf: bool,
     timeout: Duration,
 ) -> Result<(Answer, Option<Reply>), Failure> {
-    while let Pasted::Text(text) = person.paste(stop.as_fd())? {
-        match flow.read_paste(&text) {
-            Ok(answer) => return Ok((answer, None)),
-            Err(error) => person.tell(News::NotOurs(&error))?,
+    loop {
+        match person.paste(stop.as_fd())? {
+            Pasted::Text(text) => match flow.read_paste(&text) {
+                Ok(answer) => return Ok((answer, None)),
+                Err(error) => person.tell(News::NotOurs(&error))?,
+            },
+            Pasted::Stopped => break,
+            Pasted::Unable if is_deaf => {
+                let text = "nothing listens for the browser, and nobody can paste the address here";
+                return Err(Failure::new(Code::OAuthCallback, text));
+            }
+            Pasted::Unable => break,
         }
     }
     match hear.recv() {

@@ -121,9 +121,13 @@ impl SignedIn {
         }
     }
 
-    /// Tells the browser that it could not be stored.
+    /// Tells the browser that it was not stored, or that no profile points at it.
     pub fn failed(self) {
-        fail(self.browser, &self.label, "the tokens could not be stored");
+        fail(
+            self.browser,
+            &self.label,
+            "the sign-in could not be finished",
+        );
     }
 }
 

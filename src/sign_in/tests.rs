@@ -3,6 +3,7 @@ use crate::net::NetError;
 use crate::net::http::{Fault, Peer};
 use crate::oauth::provider::{Redirect, RedirectHost};
 use crate::oauth::{HttpAnswer, Method};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -232,18 +233,42 @@ fn a_no_in_the_browser_ends_it_there_and_here() {
     assert!(http.asked().is_empty());
 }
 
+/// Sits at the prompt and never answers.
+struct Silent;
+
+impl Person for Silent {
+    fn tell(&mut self, _: News<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn paste(&mut self, stop: BorrowedFd<'_>) -> Result<Pasted, Failure> {
+        let mut fds = [PollFd::from_borrowed_fd(stop, PollFlags::IN)];
+        poll(&mut fds, None).unwrap();
+        Ok(Pasted::Stopped)
+    }
+}
+
 #[test]
 fn nobody_comes_in_time() {
     for paste_only in [false, true] {
         let http = Script::new(&[]);
-        let mut person = Scripted::new(|_, _| Vec::new());
+        let mut nobody = Scripted::new(|_, _| Vec::new());
+        let mut silent = Silent;
         let wish = Wish {
             timeout: Duration::from_millis(20),
             paste_only,
             ..wish(FlowKind::Pkce)
         };
-        let outcome = sign_in(&provider(), &http, &mut person, &wish);
+        let outcome = sign_in(&provider(), &http, &mut silent, &wish);
         assert_eq!(refused(outcome).code, Code::OAuthTimeout);
+        // Where nothing listens and nobody can paste, there is nothing to wait for.
+        let expected = if paste_only {
+            Code::OAuthCallback
+        } else {
+            Code::OAuthTimeout
+        };
+        let outcome = sign_in(&provider(), &http, &mut nobody, &wish);
+        assert_eq!(refused(outcome).code, expected);
     }
 }
 

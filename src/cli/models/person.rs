@@ -56,7 +56,8 @@ impl<'a> AtTerminal<'a> {
     ) -> Result<(), Failure> {
         let out = &self.context.out;
         if out.json {
-            return self.event(&json!({"event": "authorize", "url": url}));
+            let listening = deaf.is_none();
+            return self.event(&json!({"event": "authorize", "url": url, "listening": listening}));
         }
         match &browser {
             Some(Ok(program)) => out.explain(&format!(
