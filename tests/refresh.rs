@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // A test that can not go on panics.
 
+use reseal::credentials::Credentials;
+use reseal::error::Code;
+use reseal::name::AgentId;
 use reseal::oauth::{Account, ClientOf, Grant};
 use reseal::runtime::local::Local;
 use reseal::runtime::open_vault::{OpenOptions, OpenVault};
@@ -384,6 +387,34 @@ fn an_account_that_has_to_sign_in_ends_with_code_nine_and_asks_nobody_twice() {
         );
     }
     assert_eq!(world.issuer.came(), 1);
+}
+
+#[test]
+fn the_library_gives_the_token_of_a_profile_from_the_daemon() {
+    let world = World::new(Issuer::start(3600), 7200, 3600);
+    let state = StateDir::at(&world.state);
+    let (agent, id) = (AgentId::main(), "acme:me".parse().unwrap());
+    let of_profile = || Credentials::of_profile(&state, &agent, &id);
+    let token = |credentials: &Credentials| {
+        let token = credentials.access_token();
+        token.map(|token| String::from_utf8(token.secret().expose().to_vec()).unwrap())
+    };
+    let credentials = of_profile().unwrap();
+    assert_eq!(token(&credentials).unwrap_err().code, Code::VaultSealed);
+    let daemon = world.daemon();
+    assert_eq!(token(&credentials).unwrap(), "access-1");
+    // An alias of another vault is not an alias of ours.
+    let provider = serde_json::json!({"source": "vault", "path": "/nowhere/other.reseal"});
+    let config = serde_json::json!({"secrets": {"defaults": {"vault": "team"},
+        "providers": {"team": provider}}});
+    std::fs::write(state.config(), config.to_string()).unwrap();
+    let profiles = world.state.join("agents/main/agent/auth-profiles.json");
+    let text = std::fs::read_to_string(&profiles).unwrap();
+    let elsewhere = text.replace(r#""provider":"default""#, r#""provider":"team""#);
+    assert_ne!(elsewhere, text);
+    std::fs::write(&profiles, elsewhere).unwrap();
+    assert!(token(&of_profile().unwrap()).is_err());
+    drop(daemon);
 }
 
 /// The answer comes after the signal, and is stored all the same.

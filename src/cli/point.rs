@@ -121,10 +121,11 @@ fn warn_of_place(context: &Context, path: &DocumentPath) {
 
 /// Whether a record is there is known without a prompt only while a daemon runs.
 fn warn_of_absent_record(context: &Context, reference: &SecretRef) {
-    let Some((name, Ok(Some(mut daemon)))) = reference
-        .record()
-        .map(|name| (name, session::daemon(context)))
-    else {
+    let own = state_files::config(context).map(|config| config.own_record(reference));
+    let Ok(Some(name)) = own else {
+        return;
+    };
+    let Ok(Some(mut daemon)) = session::daemon(context) else {
         return;
     };
     let request = Request::History { name: name.clone() };
@@ -160,7 +161,8 @@ fn store(
     value: SecretValue,
     doing: &str,
 ) -> Result<(), CliError> {
-    let Some(name) = wish.reference.record() else {
+    let config = state_files::config(context).doing(doing)?;
+    let Some(name) = config.own_record(&wish.reference) else {
         let why = "a value can be stored only at a vault ref of this state folder";
         return Err(CliError::because(doing, Code::Usage, why));
     };

@@ -2,13 +2,14 @@
 
 use super::Credentials;
 use super::Kind;
+use crate::config::Trust;
 use crate::daemon::client::Client;
 use crate::error::{Code, Failure};
 use crate::name::{AgentId, ProfileId};
 use crate::oauth::AccessToken;
 use crate::profile::{ProfileKind, Reason};
-use crate::reference::{Defaults, SecretRef};
-use crate::runtime::ground::read_agent;
+use crate::reference::SecretRef;
+use crate::runtime::ground::{read_agent, read_config};
 use crate::runtime::service::{Outcome, Reply, Request, Service};
 use crate::store::StateDir;
 use std::path::PathBuf;
@@ -23,9 +24,9 @@ pub(super) struct OfProfile {
 
 /// What the daemon is asked for.
 enum What {
-    /// A ref to a key or a token that does not change by itself.
-    Static(SecretRef),
-    /// An OAuth record, by its name.
+    /// Whatever a ref gives.
+    Ref(SecretRef),
+    /// An OAuth record of the state folder's own vault.
     Account(crate::name::RecordName),
 }
 
@@ -36,7 +37,8 @@ impl Credentials {
     /// # Errors
     /// `profile.absent`, `profile.ineligible` if it holds no ref; `profiles.invalid`, `file.*`.
     pub fn of_profile(state: &StateDir, agent: &AgentId, id: &ProfileId) -> Result<Self, Failure> {
-        let agent = read_agent(state, agent, &Defaults::default())?;
+        let config = read_config(&state.config(), Trust::Own)?;
+        let agent = read_agent(state, agent, &config.defaults)?;
         let absent = || Failure::new(Code::ProfileAbsent, format!("there is no profile {id}"));
         let profile = agent.store.get(id).ok_or_else(absent)?;
         let ineligible = |reason: Reason| {
@@ -44,12 +46,10 @@ impl Credentials {
         };
         let reference = profile.kind.credential().reference();
         let reference = reference.ok_or_else(|| ineligible(Reason::MissingCredential))?;
-        let what = match (&profile.kind, reference.record()) {
+        let what = match (&profile.kind, config.own_record(reference)) {
             (ProfileKind::OAuth { .. }, Some(record)) => What::Account(record),
-            (ProfileKind::OAuth { .. }, None) => return Err(ineligible(Reason::UnresolvedRef)),
-            (ProfileKind::ApiKey { .. } | ProfileKind::Token { .. }, _) => {
-                What::Static(reference.clone())
-            }
+            // What lies in another vault serves as it is.
+            _ => What::Ref(reference.clone()),
         };
         Ok(Self(Arc::new(Kind::Profile(OfProfile {
             id: id.clone(),
@@ -62,7 +62,7 @@ impl Credentials {
 impl OfProfile {
     pub(super) fn access_token(&self) -> Result<AccessToken, Failure> {
         let request = match &self.what {
-            What::Static(reference) => Request::Resolve {
+            What::Ref(reference) => Request::Resolve {
                 refs: vec![reference.clone()],
             },
             What::Account(name) => Request::Token {

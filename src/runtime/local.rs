@@ -384,6 +384,7 @@ impl Runtime {
         if kind == RecordKind::OAuth {
             return self.put_account(name, meta, expect, value);
         }
+        self.refuse_over_account(&name)?;
         meta.created_at = Some(clock::now());
         let change = Change::Put {
             name: name.clone(),
@@ -393,6 +394,22 @@ impl Runtime {
             expect,
         };
         self.commit(vec![change], &[&name], Some(&name))
+    }
+
+    /// What a value is written over can be restored, but not the tokens of an account.
+    fn refuse_over_account(&self, name: &RecordName) -> Result<(), Failure> {
+        let known = self.with_vault(|vault| {
+            vault.catch_up()?;
+            Ok(vault.vault().find(name))
+        })?;
+        if known.is_some_and(|record| record.kind == RecordKind::OAuth) {
+            let text = format!(
+                "{name} holds an OAuth account, which could not be restored: sign out of it first, \
+                 or remove it"
+            );
+            return Err(Failure::new(Code::RecordExists, text));
+        }
+        Ok(())
     }
 
     fn compare(&self, name: &RecordName, secrets: Vec<SecretValue>) -> Result<Answer, Failure> {

@@ -353,3 +353,27 @@ fn a_state_file_that_others_can_read_is_made_private() {
     assert_eq!(mode(&path), 0o600);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
+
+#[test]
+fn waits_and_names_have_an_end() {
+    let world = with_profiles(&[("openai:a", "api_key")]);
+    for timeout in ["0s", "3601s", "2h"] {
+        let login = [
+            "models",
+            "auth",
+            "login",
+            "--provider",
+            "openai",
+            "--timeout",
+            timeout,
+        ];
+        let ran = world.run(&login).code(2);
+        assert!(ran.stderr.contains("from 1s to 3600s"), "{}", ran.stderr);
+    }
+    let report = |model: &str| {
+        let failed = ["models", "report", "openai:a", "--failure", "rate_limit"];
+        world.run(&[&failed[..], &["--model", model]].concat())
+    };
+    report(&"m".repeat(512)).ok();
+    report(&"m".repeat(513)).code(2);
+}

@@ -308,3 +308,59 @@ fn folders_that_others_can_enter_get_the_right_advice() {
     let hint = format!("chmod 700 {}", empty.state().display());
     assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
 }
+
+/// A config that knows another vault under the alias `team`.
+fn with_another_vault() -> World {
+    let world = World::unlocked();
+    let provider = serde_json::json!({"source": "vault", "path": world.beside("other.reseal")});
+    let config = serde_json::json!({"secrets": {"providers": {"team": provider}}});
+    fs::write(world.config(), config.to_string()).unwrap();
+    world.store("openai/default", "ours");
+    world
+}
+
+#[test]
+fn a_value_for_another_vault_is_not_put_into_ours() {
+    let world = with_another_vault();
+    let set = [
+        "secrets",
+        "set",
+        "openai:y",
+        "--ref",
+        "vault@team:openai/default",
+    ];
+    world.piped(&set, b"theirs").code(2);
+    assert_eq!(world.value("openai/default"), "ours");
+    let plain = serde_json::json!({"version": 1, "profiles": {"openai:x":
+        {"type": "api_key", "provider": "openai", "key": "only-here"}}});
+    let plain = plain.to_string();
+    fs::write(world.profiles(), &plain).unwrap();
+    let moved = [
+        "secrets",
+        "set",
+        "openai:x",
+        "--ref",
+        "vault@team:only/there",
+        "--move",
+    ];
+    world.run(&moved).code(2);
+    assert_eq!(fs::read_to_string(world.profiles()).unwrap(), plain);
+}
+
+#[test]
+fn signing_out_of_a_profile_of_another_vault_leaves_our_record() {
+    let world = with_another_vault();
+    let point = [
+        "secrets",
+        "set",
+        "openai:team",
+        "--ref",
+        "vault@team:openai/default",
+    ];
+    world.run(&point).ok();
+    world
+        .run(&["models", "auth", "logout", "openai:team", "--yes"])
+        .ok();
+    assert_eq!(world.value("openai/default"), "ours");
+    assert_eq!(profiles(&world)["profiles"], serde_json::json!({}));
+}

@@ -390,3 +390,38 @@ fn configure_walks_through_providers_and_values() {
     );
     assert_eq!(world.value("keys/groq"), "canary-groq-93b0f5a8");
 }
+
+#[test]
+fn onboard_takes_a_newcomer_from_nothing_to_a_credential() {
+    let mut world = World::empty();
+    let mut session = at_terminal(
+        &mut world,
+        &["onboard", "--kdf", "minimal", "--no-recovery"],
+    );
+    session.exp_string("Making a vault").unwrap();
+    for prompt in ["A new passphrase: ", "once more: "] {
+        session.exp_string(prompt).unwrap();
+        session.send_line(PASSPHRASE).unwrap();
+    }
+    session.exp_string("Which one? ").unwrap();
+    session.send_line("no such choice").unwrap();
+    session.exp_string("Which one? ").unwrap();
+    session.send_line("anthropic-api-key").unwrap();
+    session.exp_string("(hidden): ").unwrap();
+    session.send_line("sk-ant-api03-of-a-newcomer").unwrap();
+    let (rest, code) = end(session);
+    assert_eq!(code, 0, "{rest}");
+    assert!(rest.contains("It is all set up."), "{rest}");
+    assert!(!rest.contains("newcomer"), "{rest}");
+    // A daemon holds the vault: nothing more is asked for.
+    let token = world.run(&["token", "--provider", "anthropic"]).ok();
+    assert_eq!(token.text(), "sk-ant-api03-of-a-newcomer\n");
+    let again = world
+        .run(&["onboard", "--auth-choice", "nothing-like-it"])
+        .code(3);
+    assert!(
+        again.stderr.contains("anthropic-api-key"),
+        "{}",
+        again.stderr
+    );
+}

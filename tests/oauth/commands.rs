@@ -1,6 +1,6 @@
 //! The commands against the real server: sign in, hand tokens to programs, sign out.
 
-use crate::idp::walker::Walker;
+use crate::idp::walker::{Consent, Walker};
 use crate::idp::{Idp, Options};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -119,6 +119,7 @@ fn opaque() -> Options {
 }
 
 const PROFILE: &str = "acme:default";
+const RECORD: &str = "oauth/acme/default";
 
 #[test]
 fn a_sign_in_gives_tokens_to_programs_until_the_sign_out() {
@@ -128,8 +129,7 @@ fn a_sign_in_gives_tokens_to_programs_until_the_sign_out() {
     home.unlock();
     home.sign_in(&idp, &["--sync-agents"]);
     let profile = &home.profiles("main")["profiles"][PROFILE];
-    let record = "oauth/acme/default";
-    let reference = json!({"source": "vault", "provider": "default", "id": record});
+    let reference = json!({"source": "vault", "provider": "default", "id": RECORD});
     assert_eq!(
         *profile,
         json!({"type": "oauth", "provider": "acme", "oauthRef": reference,
@@ -142,7 +142,7 @@ fn a_sign_in_gives_tokens_to_programs_until_the_sign_out() {
     let script = "printf %s \"$ACME_TOKEN\"";
     let args = ["run", "--profile", PROFILE, "--", "sh", "-c", script];
     assert_eq!(home.ok(&args), token);
-    assert_eq!(home.ok(&["secrets", "get", "-n", record]), token);
+    assert_eq!(home.ok(&["secrets", "get", "-n", RECORD]), token);
     let status: Value = serde_json::from_str(&home.ok(&["--json", "models", "status"])).unwrap();
     assert_eq!(status["auth"]["oauth"]["profiles"][0]["status"], "ok");
 
@@ -236,4 +236,94 @@ fn git_gets_the_token_of_an_account_and_never_changes_it() {
     git("erase", &answer);
     git("erase", "");
     assert_eq!(git("get", ""), answer);
+}
+
+#[test]
+fn what_a_record_holds_is_signed_out_whatever_the_profile_calls_it() {
+    let idp = Idp::start_with(&opaque());
+    let home = Home::new(&idp);
+    home.unlock();
+    home.sign_in(&idp, &[]);
+    let token = home.ok(&["token", PROFILE]);
+    let served = json!({"type": "token", "provider": "acme", "tokenRef":
+        {"source": "vault", "provider": "default", "id": RECORD}});
+    let path = home.state().join("agents/main/agent/auth-profiles.json");
+    let mut profiles = home.profiles("main");
+    profiles["profiles"]["acme:served"] = served;
+    std::fs::write(path, profiles.to_string()).unwrap();
+    assert_eq!(home.ok(&["token", "acme:served"]), token);
+    home.ok(&["models", "auth", "logout", "acme:served", "--yes"]);
+    assert_eq!(idp.introspect(token.trim_end())["active"], json!(false));
+    assert_eq!(home.profiles("main")["profiles"], json!({}));
+}
+
+#[test]
+fn a_value_is_not_written_over_an_account() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    home.unlock();
+    home.sign_in(&idp, &[]);
+    let token = home.ok(&["token", PROFILE]);
+    let mut set = home.command(&["secrets", "set", RECORD]);
+    let mut set = set
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    set.stdin.take().unwrap().write_all(b"a slip").unwrap();
+    let output = set.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("holds an OAuth account"), "{said}");
+    assert_eq!(home.ok(&["token", PROFILE]), token);
+}
+
+#[test]
+fn an_account_that_came_in_between_is_not_lost() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    home.unlock();
+    let (first, _lines, url) = home.begin(&["--no-browser"]);
+    home.sign_in(&idp, &[]);
+    let token = home.ok(&["token", PROFILE]);
+    let mut bob = Walker::new("bob");
+    let end = bob.sign_in(&url, &redirect_uri(&url), Consent::Give);
+    let page = bob.get(&Url::parse(&end).unwrap());
+    assert!(
+        page.text().contains("could not be finished"),
+        "{}",
+        page.text()
+    );
+    let output = first.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--profile-id"), "{said}");
+    assert_eq!(home.ok(&["token", PROFILE]), token, "alice's stays");
+}
+
+#[test]
+fn nobody_is_sent_to_a_browser_before_the_profile_can_be_written() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    let path = home.state().join("agents/main/agent/auth-profiles.json");
+    std::fs::write(path, "{").unwrap();
+    let (child, _lines, first) = home.begin(&["--no-browser", "--key-file", &home.key()]);
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(7));
+    assert_eq!(first, "", "no address was shown");
+}
+
+#[test]
+fn a_sign_in_that_nobody_can_answer_ends_at_once() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    let args = ["--paste", "--no-browser", "--key-file", &home.key()];
+    let (mut child, _lines, _url) = home.begin(&args);
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "not an address").unwrap();
+    drop(stdin);
+    // Not after the five minutes that it would wait for a browser.
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nobody can paste"), "{said}");
 }

@@ -23,8 +23,9 @@ use crate::reference::SecretRef;
 use crate::runtime::ground::agent_ids;
 use crate::runtime::service::{Reply, Request, Service};
 use crate::sign_in::{self, DEFAULT_TIMEOUT, MAX_TIMEOUT, Wish};
+use crate::store::files;
 use crate::time::parse_duration;
-use crate::vault::{Expect, Meta, RecordKind};
+use crate::vault::{Expect, Meta, RecordInfo, RecordKind};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 }
 
 const DOING: &str = "sign in";
+/// How often an account is put where somebody else just put one.
+const MAX_ATTEMPTS: usize = 5;
 
 /// `models auth login` for a provider and flow that were chosen, everything else as usual.
 pub(in crate::cli) fn sign_in_to(
@@ -134,6 +137,7 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
         Request::CheckWritable,
         Vec::new(),
     )?;
+    check_profiles(context, args)?;
     let known = Known::read(service.as_mut())?;
     let wish = Wish {
         flow,
@@ -160,7 +164,6 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
         &provider,
         args,
         service.as_mut(),
-        &known,
         &signed_in.account,
     );
     match stored {
@@ -236,7 +239,14 @@ fn agree(context: &Context, provider: &Provider, args: &LoginArgs) -> Result<(),
 /// What the vault holds already.
 struct Known {
     vault_id: String,
-    accounts: Vec<(RecordName, AccountInfo)>,
+    records: Vec<(RecordName, Stands)>,
+}
+
+/// A record that stands where an account may go.
+struct Stands {
+    version: u64,
+    /// Whose account it holds; `None`: it holds something else.
+    account: Option<AccountInfo>,
 }
 
 impl Known {
@@ -251,19 +261,28 @@ impl Known {
             Reply::Records(records) => records,
             other => return Err(session::unexpected(DOING, &other)),
         };
-        let accounts = records.into_iter().filter_map(|record| {
-            let info = AccountInfo::from_json(record.meta.other.get(AccountInfo::KEY)?)?;
-            (record.kind == RecordKind::OAuth).then_some((record.name, info))
-        });
+        let stands = |record: RecordInfo| {
+            let is_account = record.kind == RecordKind::OAuth;
+            let info = record
+                .meta
+                .other
+                .get(AccountInfo::KEY)
+                .filter(|_| is_account);
+            let stands = Stands {
+                version: record.version,
+                account: info.and_then(AccountInfo::from_json),
+            };
+            (record.name, stands)
+        };
         Ok(Self {
             vault_id,
-            accounts: accounts.collect(),
+            records: records.into_iter().map(stands).collect(),
         })
     }
 
-    fn account(&self, name: &RecordName) -> Option<&AccountInfo> {
-        let found = self.accounts.iter().find(|(known, _)| known == name);
-        found.map(|(_, info)| info)
+    fn at(&self, name: &RecordName) -> Option<&Stands> {
+        let found = self.records.iter().find(|(known, _)| known == name);
+        found.map(|(_, stands)| stands)
     }
 }
 
@@ -289,7 +308,7 @@ fn with(
     // Whoever signs in to a profile again comes as the client that its account knows.
     let record = args.profile_id.as_ref().map(record_name).transpose()?;
     let issued_client_id = record
-        .and_then(|name| known.account(&name))
+        .and_then(|name| known.at(&name)?.account.as_ref())
         .filter(|info| provider.dynamic_client.is_some() && !info.client_id.is_empty())
         .map(|info| info.client_id.clone());
     let mut install_id = [0; 16];
@@ -301,6 +320,32 @@ fn with(
         install_id,
         login_hint: None,
     })
+}
+
+/// The agents that get the profile, the chosen one first.
+fn agents(context: &Context, args: &LoginArgs) -> Result<Vec<AgentId>, CliError> {
+    let mut agents = vec![context.agent.clone()];
+    if args.sync_agents {
+        let others = agent_ids(&context.state).doing("list the agents")?;
+        agents.extend(others.into_iter().filter(|id| *id != context.agent));
+    }
+    Ok(agents)
+}
+
+/// Proves that the profile can be written, as far as that can be known before it is.
+fn check_profiles(context: &Context, args: &LoginArgs) -> Result<(), CliError> {
+    for agent in agents(context, args)? {
+        let path = context.state.auth_profiles(&agent);
+        let store = state_files::profiles(context, &agent);
+        let checked = store.and_then(|_| {
+            if path.exists() {
+                files::check_replaceable(&path)?;
+            }
+            Ok(())
+        });
+        checked.doing(format!("write the profiles of agent {agent}"))?;
+    }
+    Ok(())
 }
 
 /// Where the account of a profile rests.
@@ -323,7 +368,6 @@ fn store(
     provider: &Provider,
     args: &LoginArgs,
     service: &mut dyn Service,
-    known: &Known,
     account: &Account,
 ) -> Result<Stored, CliError> {
     let profile = match &args.profile_id {
@@ -331,20 +375,7 @@ fn store(
         None => default_profile(provider, account)?,
     };
     let name = record_name(&profile)?;
-    replace(context, args, &profile, known.account(&name), account)?;
-    // What stands beside the tokens is read from them by whoever holds the vault.
-    let request = Request::Put {
-        name: name.clone(),
-        kind: RecordKind::OAuth,
-        meta: Meta::default(),
-        expect: Expect::Any,
-    };
-    session::ask(
-        service,
-        "store the tokens",
-        request,
-        vec![account.to_secret()],
-    )?;
+    seal(context, args, service, &profile, &name, account)?;
     let new = NewProfile {
         provider: provider.id.clone(),
         credential: NewCredential::OAuth {
@@ -353,16 +384,18 @@ fn store(
         },
         email: account.identity.email.clone(),
     };
-    let mut agents = vec![context.agent.clone()];
-    if args.sync_agents {
-        let others = agent_ids(&context.state).doing("list the agents")?;
-        agents.extend(others.into_iter().filter(|id| *id != context.agent));
-    }
+    let agents = agents(context, args)?;
     for agent in &agents {
         let doing = format!("write the profile {profile} of agent {agent}");
         state_files::edit_profiles(context, agent, |store| store.put(&profile, &new))
             .and_then(|_| state_files::forget_failures(context, agent, &profile))
-            .doing(doing)?;
+            .doing(doing)
+            .map_err(|error| {
+                error.hint(format!(
+                    "the account is sealed as vault:{name}; mend the file and sign in again, which \
+                     takes its place"
+                ))
+            })?;
     }
     Ok(Stored {
         reference: SecretRef::to_record(&name),
@@ -370,6 +403,38 @@ fn store(
         profile,
         agents,
     })
+}
+
+/// Puts the account in the place of what was there when the person was asked, and of nothing else:
+/// a sign-in takes minutes, and somebody else may have signed in meanwhile.
+fn seal(
+    context: &Context,
+    args: &LoginArgs,
+    service: &mut dyn Service,
+    profile: &ProfileId,
+    name: &RecordName,
+    account: &Account,
+) -> Result<(), CliError> {
+    let doing = "store the tokens";
+    let mut attempts = 0..MAX_ATTEMPTS;
+    loop {
+        let known = Known::read(service)?;
+        let there = known.at(name);
+        replace(context, args, profile, there, account)?;
+        // What stands beside the tokens is read from them by whoever holds the vault.
+        let request = Request::Put {
+            name: name.clone(),
+            kind: RecordKind::OAuth,
+            meta: Meta::default(),
+            expect: there.map_or(Expect::Absent, |there| Expect::Version(there.version)),
+        };
+        match service.call(request, vec![account.to_secret()]) {
+            Err(failure)
+                if matches!(failure.code, Code::VaultConflict | Code::RecordExists)
+                    && attempts.next().is_some() => {}
+            outcome => return outcome.map(|_| ()).doing(doing),
+        }
+    }
 }
 
 fn default_profile(provider: &Provider, account: &Account) -> Result<ProfileId, CliError> {
@@ -389,12 +454,13 @@ fn replace(
     context: &Context,
     args: &LoginArgs,
     profile: &ProfileId,
-    old: Option<&AccountInfo>,
+    there: Option<&Stands>,
     account: &Account,
 ) -> Result<(), CliError> {
-    let same = old.is_none_or(|old| {
+    let is_same = |old: &AccountInfo| {
         old.provider == account.client.provider && old.identity.matches(&account.identity)
-    });
+    };
+    let same = there.is_none_or(|there| there.account.as_ref().is_some_and(is_same));
     if same || args.yes {
         return Ok(());
     }

@@ -4,10 +4,9 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::session::{self, UnlockArgs};
 use crate::cli::state_files;
+use crate::config::Config;
 use crate::error::{Code, Failure};
 use crate::name::{AgentId, ProfileId, RecordName};
-use crate::profile::ProfileType;
-use crate::reference::SecretRef;
 use crate::runtime::ground::agent_ids;
 use crate::runtime::service::{Reply, Request, Revocation, Service};
 use crate::vault::Expect;
@@ -42,9 +41,12 @@ pub(super) fn run(context: &Context, args: &LogoutArgs) -> Done {
     };
     let profile = store.get(&args.profile).ok_or_else(absent)?;
     let reference = profile.kind.credential().reference().cloned();
-    let record = reference.as_ref().and_then(SecretRef::record);
-    let is_account = profile.kind.profile_type() == ProfileType::OAuth;
-    let users = users(context, reference.as_ref(), &args.profile)?;
+    let config = state_files::config(context).doing("read the config")?;
+    // What lies in another vault is its owner's.
+    let record = reference
+        .as_ref()
+        .and_then(|reference| config.own_record(reference));
+    let users = users(context, &config, record.as_ref(), &args.profile)?;
     if !args.yes && !context.confirm(DOING, &question(args, &users, record.as_ref()), "--yes")? {
         context.out.say("Nothing was changed.");
         return Ok(0);
@@ -54,7 +56,7 @@ pub(super) fn run(context: &Context, args: &LogoutArgs) -> Done {
     let revoked = match &record {
         Some(name) => {
             let mut service = session::service(context, &args.unlock)?;
-            forget(service.as_mut(), name, is_account, args.local_only)?
+            forget(service.as_mut(), name, args.local_only)?
         }
         None => None,
     };
@@ -69,18 +71,19 @@ pub(super) fn run(context: &Context, args: &LogoutArgs) -> Done {
 /// Every profile that points at the same record, of any agent.
 fn users(
     context: &Context,
-    reference: Option<&SecretRef>,
+    config: &Config,
+    record: Option<&RecordName>,
     id: &ProfileId,
 ) -> Result<Vec<(AgentId, ProfileId)>, CliError> {
     let mut users = vec![(context.agent.clone(), id.clone())];
-    let Some(reference) = reference else {
+    let Some(record) = record else {
         return Ok(users);
     };
     for agent in agent_ids(&context.state).doing("list the agents")? {
         let store = state_files::profiles(context, &agent).doing("read the profiles")?;
         for (profile, used) in store.refs() {
             let user = (agent.clone(), profile.id.clone());
-            if used == reference && !users.contains(&user) {
+            if config.own_record(used).as_ref() == Some(record) && !users.contains(&user) {
                 users.push(user);
             }
         }
@@ -111,25 +114,28 @@ fn question(
     text
 }
 
-/// Takes the record out of the vault; an account is revoked before.
+/// Takes the record out of the vault; an account is revoked before. What the record holds counts,
+/// not what the profile calls it: a `token` profile may give out an account's token.
 fn forget(
     service: &mut dyn Service,
     name: &RecordName,
-    is_account: bool,
     local_only: bool,
 ) -> Result<Option<Revocation>, CliError> {
-    let request = if is_account {
-        Request::SignOut {
-            name: name.clone(),
-            local_only,
-        }
-    } else {
-        Request::Remove {
+    let sign_out = Request::SignOut {
+        name: name.clone(),
+        local_only,
+    };
+    let mut outcome = service.call(sign_out, Vec::new());
+    if let Err(failure) = &outcome
+        && failure.code == Code::RefInvalid
+    {
+        let remove = Request::Remove {
             name: name.clone(),
             expect: Expect::Any,
-        }
-    };
-    match service.call(request, Vec::new()) {
+        };
+        outcome = service.call(remove, Vec::new());
+    }
+    match outcome {
         Ok(answer) => match answer.reply {
             Reply::SignedOut(revocation) => Ok(Some(revocation)),
             Reply::Committed(_) => Ok(None),
