@@ -43,7 +43,7 @@ pub struct Cell<'a> {
     pub table: &'a str,
     /// The column.
     pub column: &'a str,
-    /// What tells the row: its key as `COLUMN=KEY`, else its number.
+    /// What tells the row: its key as `COLUMN=KEY` where that is no secret, else its number.
     pub row: &'a str,
     /// The text or bytes.
     pub bytes: &'a [u8],
@@ -152,12 +152,15 @@ fn read_table(
     let quoted = table.replace('"', "\"\"");
     let mut statement = connection.prepare(&format!("SELECT * FROM \"{quoted}\""))?;
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
-    let key = columns.iter().position(|name| is_key(name));
+    let keys: Vec<usize> = KEYS
+        .iter()
+        .filter_map(|key| columns.iter().position(|name| name == key))
+        .collect();
     let mut rows = statement.query([])?;
     let mut number = 0_u64;
     while let Some(row) = rows.next()? {
         number += 1;
-        let label = label(row, key, &columns, number);
+        let label = label(row, &keys, &columns, number);
         for (i, column) in columns.iter().enumerate() {
             if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(i)? {
                 see(&Cell {
@@ -172,25 +175,24 @@ fn read_table(
     Ok(())
 }
 
-/// Columns that name a row.
-fn is_key(column: &str) -> bool {
-    matches!(
-        column,
-        "state_key" | "store_key" | "key" | "id" | "name" | "server_name"
-    )
-}
+/// Columns that name a row, the plainest first.
+const KEYS: [&str; 6] = ["state_key", "store_key", "server_name", "id", "key", "name"];
+/// Those of them whose text is the family's own name for the row; text in others can be anything.
+const TEXTS: usize = 3;
 
-/// The longest key that a label repeats, in characters.
-const MAX_LABEL: usize = 80;
+/// The longest key that a label repeats, in bytes; a longer one is no name, and a part of it would
+/// hide from its reader what the whole is.
+const MAX_LABEL: usize = 320;
 
-fn label(row: &Row<'_>, key: Option<usize>, columns: &[String], number: u64) -> String {
-    let named = key.and_then(|i| match row.get_ref(i) {
-        Ok(ValueRef::Text(text)) => {
+fn label(row: &Row<'_>, keys: &[usize], columns: &[String], number: u64) -> String {
+    let named = keys.iter().find_map(|i| match row.get_ref(*i) {
+        Ok(ValueRef::Text(text))
+            if text.len() <= MAX_LABEL && KEYS[..TEXTS].contains(&columns[*i].as_str()) =>
+        {
             let text = String::from_utf8_lossy(text);
-            let text: String = text.chars().take(MAX_LABEL).collect();
-            Some(format!("{}={text}", columns[i]))
+            Some(format!("{}={text}", columns[*i]))
         }
-        Ok(ValueRef::Integer(id)) => Some(format!("{}={id}", columns[i])),
+        Ok(ValueRef::Integer(id)) => Some(format!("{}={id}", columns[*i])),
         _ => None,
     });
     named.unwrap_or_else(|| format!("row {number}"))
