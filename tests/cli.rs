@@ -7,6 +7,7 @@
 mod cli {
     mod accounts;
     mod audit;
+    mod audit_bounds;
     mod audit_corpus;
     mod audit_databases;
     mod backup;

@@ -14,17 +14,8 @@ use std::path::Path;
 /// The largest index of git that is read, in bytes.
 const MAX_INDEX: usize = 64 << 20;
 
-/// Looks at a file in which something was found: findings from `first` on are its own.
-pub(super) fn file(audit: &mut Audit<'_>, place: &Place, first: usize) {
-    let holds_secret = audit.report.findings[first..].iter().any(|finding| {
-        !matches!(
-            finding.code,
-            FindingCode::RefUnresolved | FindingCode::RefShadowed | FindingCode::PlaceholderValue
-        )
-    });
-    if !holds_secret {
-        return;
-    }
+/// Looks at a file in which a secret was found.
+pub(super) fn file(audit: &mut Audit<'_>, place: &Place) {
     if let Ok(metadata) = fs::metadata(&place.path) {
         let open = metadata.mode() & 0o077;
         if open != 0 {

@@ -22,7 +22,7 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
     let size = std::fs::metadata(&place.path).map_or(0, |metadata| metadata.len());
     if size > max as u64 {
         let why = format!("{size} bytes, over the limit of {max} for such a file");
-        return audit.report.skip(&place.path, why);
+        return audit.skip(&place.path, why);
     }
     if !audit.take(place, size) {
         return;
@@ -51,7 +51,7 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
 
 /// Notes that a file was looked at.
 pub(super) fn scanned(audit: &mut Audit<'_>, place: &Place) {
-    let name = place.path.display().to_string();
+    let name = audit.safe_path(&place.path.display().to_string());
     audit.report.files_scanned.push(name);
 }
 
@@ -155,11 +155,11 @@ fn token_file(audit: &mut Audit<'_>, place: &Place, bytes: &[u8]) {
 
 /// Fields of a text that is meant as JSON and can't be read: names and values by their quotes.
 fn named_fields(audit: &mut Audit<'_>, place: &Place, bytes: &[u8]) {
+    let file = audit.safe_path(&place.path.display().to_string());
     for field in database::fields(bytes) {
         let line = 1 + bytes[..field.start].iter().filter(|b| **b == b'\n').count();
-        let known = audit.report.findings.iter().any(|finding| {
-            finding.line == Some(line) && *finding.file == *place.path.display().to_string()
-        });
+        let is_same = |f: &Finding| f.line == Some(line) && f.file == file;
+        let known = audit.report.findings.iter().any(is_same);
         if !known {
             let code = origin(place).code(false);
             let what = format!("Line {line} holds a credential by the name of its field.");

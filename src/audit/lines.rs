@@ -107,7 +107,7 @@ impl<'a> Lines<'a> {
 pub(super) fn env_file(audit: &mut Audit<'_>, place: &Place, bytes: &[u8]) {
     let assignments = match dotenv::read(bytes) {
         Ok(assignments) => assignments,
-        Err(error) => return audit.report.skip(&place.path, error.to_string()),
+        Err(error) => return audit.skip(&place.path, error.to_string()),
     };
     let origin = Origin {
         place,

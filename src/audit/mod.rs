@@ -30,6 +30,7 @@ use crate::family::{self, Folder, Place, PlaceKind};
 use crate::name::RecordName;
 use crate::plaintext::needles::Needles;
 use crate::secret::SecretValue;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,9 +40,9 @@ use std::time::{Duration, Instant};
 pub const MAX_FILE: usize = 64 << 20;
 /// The most bytes of all files together.
 pub const MAX_TOTAL: u64 = 8 << 30;
-/// The most findings of a report, and the most of one file.
+/// The most findings of a report.
 pub const MAX_FINDINGS: usize = 10_000;
-/// The most findings of one file; more are counted in its last one.
+/// The most findings of one file; how many more there are is in what was skipped.
 pub const MAX_FINDINGS_OF_FILE: usize = 200;
 /// How long an audit looks before it says what it did not get to.
 pub const MAX_TIME: Duration = Duration::from_secs(300);
@@ -97,6 +98,7 @@ pub fn run(order: &Order<'_>) -> Report {
         records,
         refs: refs::Refs::default(),
         budget: Budget::new(Instant::now()),
+        counts: BTreeMap::new(),
     };
     audit.tell_vault();
     let mut found = family::places(&order.folder);
@@ -109,7 +111,7 @@ pub fn run(order: &Order<'_>) -> Report {
         found.skipped.extend(units.skipped);
     }
     for skipped in found.skipped {
-        audit.report.skip(&skipped.path, skipped.why);
+        audit.skip(&skipped.path, skipped.why);
     }
     // The config first: it says what the refs of all other files mean.
     found
@@ -120,6 +122,7 @@ pub fn run(order: &Order<'_>) -> Report {
     }
     refs::check(&mut audit);
     around::root(&mut audit);
+    audit.tell_unlisted();
     audit.report.finish();
     audit.report
 }
@@ -133,7 +136,20 @@ struct Audit<'a> {
     records: Vec<RecordName>,
     refs: refs::Refs,
     budget: Budget,
+    /// The findings of each file, by its path as it is.
+    counts: BTreeMap<String, Count>,
 }
+
+/// How many findings of a file are listed, how many are not, and is there a secret among them.
+#[derive(Default)]
+struct Count {
+    listed: usize,
+    more: usize,
+    secrets: bool,
+}
+
+/// Stands for a text that can't be shown.
+const HIDDEN: &str = "(a name that holds a secret)";
 
 /// The time and the bytes that an audit may still take.
 struct Budget {
@@ -168,12 +184,12 @@ impl Audit<'_> {
             Vault::Absent => {}
             Vault::Sealed(why) => {
                 let why = format!("copies of its secrets were not looked for: {why}");
-                self.report.skip_text("vault", why);
+                self.skip_text("vault", why);
             }
             Vault::Open(records) => {
                 for (name, why) in &records.withheld {
                     let why = format!("copies of {name} were not looked for: {why}");
-                    self.report.skip_text("vault", why);
+                    self.skip_text("vault", why);
                 }
                 let short = self.needles.left_out();
                 if short > 0 {
@@ -182,7 +198,7 @@ impl Audit<'_> {
                         crate::plaintext::needles::MIN_VALUE,
                         crate::plaintext::needles::MAX_VALUES,
                     );
-                    self.report.skip_text("vault", why);
+                    self.skip_text("vault", why);
                 }
             }
         }
@@ -194,24 +210,12 @@ impl Audit<'_> {
         }
         if self.budget.is_over(Instant::now()) {
             let why = format!("not looked at within {} seconds", MAX_TIME.as_secs());
-            return self.report.skip(&place.path, why);
+            return self.skip(&place.path, why);
         }
-        let before = self.report.findings.len();
         file::look(self, place);
-        self.limit(place, before);
-        if self.report.findings.len() > before {
-            around::file(self, place, before);
-        }
-    }
-
-    /// Keeps what one file adds, and the whole, within their limits.
-    fn limit(&mut self, place: &Place, before: usize) {
-        let most = (before + MAX_FINDINGS_OF_FILE).min(MAX_FINDINGS);
-        let found = self.report.findings.len();
-        if found > most {
-            self.report.findings.truncate(most);
-            let why = format!("{} more findings are not listed", found - most);
-            self.report.skip(&place.path, why);
+        let path = place.path.display().to_string();
+        if self.counts.get(&path).is_some_and(|count| count.secrets) {
+            around::file(self, place);
         }
     }
 
@@ -220,28 +224,113 @@ impl Audit<'_> {
         let fits = self.budget.take(bytes);
         if !fits {
             let why = format!("all files together are over {MAX_TOTAL} bytes");
-            self.report.skip(&place.path, why);
+            self.skip(&place.path, why);
         }
         fits
     }
 
-    /// A text that may be shown: what holds a value of the vault, or looks like a key, is not.
-    fn safe(&self, text: &str) -> String {
+    /// True for a text that holds a value of the vault, the form of a key, or a password.
+    fn holds_secret(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
-        if self.needles.is_in(bytes) || !crate::plaintext::pattern::find(bytes).is_empty() {
-            return "(a name that holds a secret)".to_owned();
+        self.needles.is_in(bytes)
+            || !crate::plaintext::pattern::find(bytes).is_empty()
+            || credential::has_password(text)
+    }
+
+    /// A text that may be shown, cut; it has to come here whole, since a part of a secret is not
+    /// known for one.
+    fn safe(&self, text: &str) -> String {
+        if self.holds_secret(text) {
+            return HIDDEN.to_owned();
         }
         report::cut(text)
     }
 
+    /// A path that may be shown, whole but for the names in it that hold a secret.
+    fn safe_path(&self, text: &str) -> String {
+        if !self.holds_secret(text) {
+            return text.to_owned();
+        }
+        let name = |name| {
+            if self.holds_secret(name) {
+                HIDDEN
+            } else {
+                name
+            }
+        };
+        let shown: Vec<&str> = text.split('/').map(name).collect();
+        let shown = shown.join("/");
+        // A secret can have a slash in it.
+        if self.holds_secret(&shown) {
+            return HIDDEN.to_owned();
+        }
+        shown
+    }
+
+    /// Notes a file that is not looked at.
+    fn skip(&mut self, path: &Path, why: impl Into<String>) {
+        self.skip_text(&path.display().to_string(), why);
+    }
+
+    /// Notes something that is not looked at; a reason may name it.
+    fn skip_text(&mut self, what: &str, why: impl Into<String>) {
+        let shown = self.safe_path(what);
+        let why = why.into().replace(what, &shown);
+        let reason = if self.holds_secret(&why) {
+            "(a reason that holds a secret)".to_owned()
+        } else {
+            why
+        };
+        let skipped = Skipped {
+            what: shown,
+            reason,
+        };
+        // What is true of many cells of one file is said once.
+        if self.report.skipped.last() != Some(&skipped) {
+            self.report.skipped.push(skipped);
+        }
+    }
+
+    /// Lists a finding, or counts it where its file or the report has as many as they may.
     fn add(&mut self, finding: Finding) {
+        self.report.summary.count(finding.code);
+        let file = self.safe_path(&finding.file);
+        let count = self.counts.entry(finding.file.clone()).or_default();
+        count.secrets |= finding.code.is_secret();
+        let listed = self.report.findings.len();
+        if count.listed < MAX_FINDINGS_OF_FILE && listed < MAX_FINDINGS {
+            count.listed += 1;
+        } else {
+            count.more += 1;
+            if !finding.code.is_of_whole_file() {
+                return;
+            }
+            // What is true of the file as a whole takes the place of one of the many.
+            let gives_way = |f: &Finding| f.file == file && !f.code.is_of_whole_file();
+            let Some(last) = self.report.findings.iter().rposition(gives_way) else {
+                return;
+            };
+            self.report.findings.remove(last);
+        }
         let finding = Finding {
+            file,
             message: self.safe(&finding.message),
             json_path: finding.json_path.map(|path| self.safe(&path)),
+            table: finding.table.map(|table| self.safe(&table)),
             row: finding.row.map(|row| self.safe(&row)),
             ..finding
         };
         self.report.findings.push(finding);
+    }
+
+    /// Says how many findings are not listed.
+    fn tell_unlisted(&mut self) {
+        for (file, count) in std::mem::take(&mut self.counts) {
+            if count.more > 0 {
+                let why = format!("{} more findings are not listed", count.more);
+                self.skip_text(&file, why);
+            }
+        }
     }
 
     /// The record whose value this is.
@@ -251,7 +340,7 @@ impl Audit<'_> {
     }
 
     fn failed(&mut self, place: &Place, failure: &Failure) {
-        self.report.skip(&place.path, failure.message.clone());
+        self.skip(&place.path, failure.message.clone());
     }
 }
 

@@ -92,8 +92,7 @@ impl Audit<'_> {
                 Ok(_) => {}
                 Err(_) if is_store_ref(document.get(&input.path)) => {
                     let why = "a ref into the other runtime's own store, which is not read";
-                    self.report
-                        .skip_text(&format!("{}: {path}", place.path.display()), why);
+                    self.skip_text(&format!("{}: {path}", place.path.display()), why);
                 }
                 Err(crate::reference::RefError::Redacted) => {}
                 Err(error) => {
@@ -250,7 +249,7 @@ pub(super) fn check(audit: &mut Audit<'_>) {
     let skipped = audit.report.resolution.skipped_exec_refs;
     if skipped > 0 {
         let why = format!("{skipped} checked for their form only; --allow-exec runs the commands");
-        audit.report.skip_text("exec refs", why);
+        audit.skip_text("exec refs", why);
     }
     for noted in &refs.found {
         match outcomes.get(&noted.reference) {
@@ -289,14 +288,17 @@ fn in_vault(
             return Some(is_there.then_some(()).ok_or_else(absent));
         }
     };
-    let text = reference.to_string();
+    not_resolved(audit, reference, &why);
+    None
+}
+
+/// Says that a ref was not resolved, once.
+fn not_resolved(audit: &mut Audit<'_>, reference: &SecretRef, why: &str) {
+    let text = audit.safe_path(&reference.to_string());
     let known = |skipped: &super::Skipped| skipped.what == text;
     if !audit.report.skipped.iter().any(known) {
-        audit
-            .report
-            .skip_text(&text, format!("not resolved: {why}"));
+        audit.skip_text(&text, format!("not resolved: {why}"));
     }
-    None
 }
 
 /// Resolves refs of the environment, of files and of commands.

@@ -118,6 +118,25 @@ impl FindingCode {
         }
     }
 
+    /// True for what is said of a file as a whole, at most once.
+    pub(super) const fn is_of_whole_file(self) -> bool {
+        matches!(
+            self,
+            FindingCode::PermissionsLoose | FindingCode::GitTracked
+        )
+    }
+
+    /// True if what is found is a secret.
+    pub(super) const fn is_secret(self) -> bool {
+        !self.is_of_whole_file()
+            && !matches!(
+                self,
+                FindingCode::RefUnresolved
+                    | FindingCode::RefShadowed
+                    | FindingCode::PlaceholderValue
+            )
+    }
+
     /// How bad it is, unless a finding says otherwise.
     pub const fn severity(self) -> Severity {
         match self {
@@ -147,7 +166,7 @@ pub struct Finding {
     pub code: FindingCode,
     /// How bad.
     pub severity: Severity,
-    /// The file.
+    /// The file; a name in its path that holds a secret is replaced.
     pub file: String,
     /// Where in JSON; `$env.NAME` in an env file; `<root>` for the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -252,7 +271,7 @@ pub struct Resolution {
     pub resolvability_complete: bool,
 }
 
-/// How many findings there are of each code.
+/// How many findings there are of each code, listed or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -280,6 +299,26 @@ pub struct Summary {
     pub git_tracked_count: usize,
 }
 
+impl Summary {
+    /// Counts a finding.
+    pub(super) fn count(&mut self, code: FindingCode) {
+        let count = match code {
+            FindingCode::PlaintextFound => &mut self.plaintext_count,
+            FindingCode::RefUnresolved => &mut self.unresolved_ref_count,
+            FindingCode::RefShadowed => &mut self.shadowed_ref_count,
+            FindingCode::LegacyResidue => &mut self.legacy_residue_count,
+            FindingCode::StorePlaintextResidue => &mut self.store_residue_count,
+            FindingCode::BackupPlaintext => &mut self.backup_count,
+            FindingCode::VaultCopy => &mut self.vault_copy_count,
+            FindingCode::KeyFound => &mut self.key_count,
+            FindingCode::PlaceholderValue => &mut self.placeholder_count,
+            FindingCode::PermissionsLoose => &mut self.permissions_count,
+            FindingCode::GitTracked => &mut self.git_tracked_count,
+        };
+        *count += 1;
+    }
+}
+
 /// The outcome of an audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -290,7 +329,7 @@ pub struct Report {
     pub status: Status,
     /// How the refs were checked.
     pub resolution: Resolution,
-    /// The files that were looked at.
+    /// The files that were looked at, their names as in a finding.
     pub files_scanned: Vec<String>,
     /// How many findings there are.
     pub summary: Summary,
@@ -318,35 +357,8 @@ impl Default for Report {
 }
 
 impl Report {
-    /// Notes a file that is not looked at.
-    pub(super) fn skip(&mut self, path: &Path, why: impl Into<String>) {
-        self.skip_text(&path.display().to_string(), why);
-    }
-
-    /// Notes something that is not looked at.
-    pub(super) fn skip_text(&mut self, what: &str, why: impl Into<String>) {
-        self.skipped.push(Skipped {
-            what: what.to_owned(),
-            reason: why.into(),
-        });
-    }
-
-    /// Counts, sorts and judges.
+    /// Judges.
     pub(super) fn finish(&mut self) {
-        let count = |code| self.findings.iter().filter(|f| f.code == code).count();
-        self.summary = Summary {
-            plaintext_count: count(FindingCode::PlaintextFound),
-            unresolved_ref_count: count(FindingCode::RefUnresolved),
-            shadowed_ref_count: count(FindingCode::RefShadowed),
-            legacy_residue_count: count(FindingCode::LegacyResidue),
-            store_residue_count: count(FindingCode::StorePlaintextResidue),
-            backup_count: count(FindingCode::BackupPlaintext),
-            vault_copy_count: count(FindingCode::VaultCopy),
-            key_count: count(FindingCode::KeyFound),
-            placeholder_count: count(FindingCode::PlaceholderValue),
-            permissions_count: count(FindingCode::PermissionsLoose),
-            git_tracked_count: count(FindingCode::GitTracked),
-        };
         self.status = if self.summary.unresolved_ref_count > 0 {
             Status::Unresolved
         } else if !self.findings.is_empty() || !self.skipped.is_empty() {

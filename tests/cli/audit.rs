@@ -21,6 +21,11 @@ impl Folder {
         Self::of(World::empty())
     }
 
+    /// Beside a vault, which is locked.
+    pub fn with_vault() -> Self {
+        Self::of(World::new())
+    }
+
     fn of(world: World) -> Self {
         let root = PathBuf::from(world.beside(".openclaw"));
         fs::create_dir(&root).unwrap();
@@ -36,7 +41,7 @@ impl Folder {
         self
     }
 
-    fn audit(&self, options: &[&str]) -> Ran {
+    pub fn audit(&self, options: &[&str]) -> Ran {
         let mut args = vec!["secrets", "audit", "--from", self.root.to_str().unwrap()];
         args.extend(options);
         let ran = self.world.run(&args);

@@ -1,0 +1,133 @@
+//! `secrets audit` at its limits, and what it shows of a folder whose names are secrets.
+
+use super::audit::{Folder, KEY, OTHER, codes};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+/// An address with a password, of which no part may be shown.
+const ADDRESS: &str = "postgres://app:acme-canary-41d8cd98f00b@db/x";
+
+fn database(folder: &Folder, name: &str, sql: &str) -> Connection {
+    let path = folder.root.join(name);
+    let database = Connection::open(&path).unwrap();
+    database.execute_batch(sql).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    database
+}
+
+fn reasons(report: &Value) -> Vec<&str> {
+    let skipped = report["skipped"].as_array().unwrap();
+    let reason = |skipped: &'_ Value| skipped["reason"].as_str().unwrap_or_default().len();
+    assert!(skipped.iter().all(|s| reason(s) > 0), "{report}");
+    skipped
+        .iter()
+        .filter_map(|s| s["reason"].as_str())
+        .collect()
+}
+
+#[test]
+fn names_of_rows_tables_and_files_that_are_secrets_are_not_shown() {
+    let folder = Folder::new();
+    // The run of every audit here checks that neither KEY nor OTHER is in what it shows.
+    for column in ["id", "key", "name", "server_name", "state_key", "store_key"] {
+        for (i, secret) in [KEY, ADDRESS, OTHER].iter().enumerate() {
+            if *secret == OTHER && column.ends_with("_key") | (column == "server_name") {
+                continue;
+            }
+            let sql = format!(
+                "CREATE TABLE t ({column} TEXT, token TEXT);
+                 INSERT INTO t VALUES ('{secret}', 'abcd9876efgh'), ('{}{secret}', 'abcd9876')",
+                "x ".repeat(36)
+            );
+            drop(database(&folder, &format!("{column}{i}.sqlite"), &sql));
+        }
+    }
+    let sql =
+        format!("CREATE TABLE \"{KEY}\" (token TEXT); INSERT INTO \"{KEY}\" VALUES ('{KEY}')");
+    drop(database(&folder, "table.sqlite", &sql));
+    folder
+        .put(&format!("workspace/{KEY}/a.txt"), KEY)
+        .put(&format!("workspace/{KEY}.sqlite"), "none")
+        .put(
+            &format!("workspace/{KEY}.bad.json"),
+            format!("{{\"password\": \"{OTHER}\""),
+        );
+    let report = folder.report(&["--verbose"]);
+    folder.audit(&["--verbose"]);
+    let shown = |list: &str, key: &str, end: &str| {
+        let all = report[list].as_array().unwrap().iter();
+        let text = |v: &Value| v.get(key).unwrap_or(v).as_str().map(str::to_owned);
+        all.filter_map(text).any(|text| text.ends_with(end))
+    };
+    assert!(shown("findings", "table", "(a name that holds a secret)"));
+    assert!(shown("findings", "row", "row 2"));
+    let file = "/.openclaw/workspace/(a name that holds a secret)/a.txt";
+    assert!(shown("findings", "file", file), "{report}");
+    assert!(shown("filesScanned", "", file), "{report}");
+}
+
+#[test]
+fn ids_of_refs_into_a_locked_vault_that_are_secrets_are_not_shown() {
+    let folder = Folder::with_vault();
+    let id = KEY.to_lowercase();
+    let reference = json!({"source": "vault", "provider": "default", "id": id});
+    let config = json!({"gateway": {"auth": {"token": reference}}});
+    folder.put("openclaw.json", config.to_string());
+    let report = folder.report(&[]);
+    assert_eq!(report["resolution"]["resolvabilityComplete"], false);
+    assert!(!report.to_string().contains(&id[8..16]), "{report}");
+    let what = &report["skipped"][1]["what"];
+    assert_eq!(what, "(a name that holds a secret)");
+}
+
+#[test]
+fn refs_and_what_is_true_of_a_file_stay_within_the_limits_too() {
+    let folder = Folder::new();
+    let providers: serde_json::Map<String, Value> = (0..201)
+        .map(|i| (format!("p{i}"), json!({"apiKey": format!("$NOPE_{i}")})))
+        .collect();
+    let config = json!({"models": {"providers": providers}});
+    folder.put("openclaw.json", config.to_string());
+    let report = folder.report(&[]);
+    assert_eq!(codes(&report), vec!["REF_UNRESOLVED"; 200]);
+    assert_eq!(report["summary"]["unresolvedRefCount"], 201);
+    assert_eq!(reasons(&report), ["1 more findings are not listed"]);
+
+    let folder = Folder::new();
+    let keys: String = (0..200).map(|i| format!("A_TOKEN_{i}={OTHER}\n")).collect();
+    folder.put(".env", keys);
+    let git = |args: &[&str]| {
+        let git = Command::new("git")
+            .current_dir(&folder.root)
+            .args(args)
+            .status();
+        assert!(git.unwrap().success(), "{args:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["add", ".env"]);
+    let env = folder.root.join(".env");
+    fs::set_permissions(env, fs::Permissions::from_mode(0o644)).unwrap();
+    let report = folder.report(&[]);
+    let found = codes(&report);
+    assert_eq!(found.len(), 200);
+    assert_eq!(found[198..], ["PERMISSIONS_LOOSE", "GIT_TRACKED"]);
+    assert_eq!(report["summary"]["plaintextCount"], 200);
+    assert_eq!(reasons(&report), ["2 more findings are not listed"]);
+}
+
+#[test]
+fn refs_over_the_limit_of_a_report_still_make_it_unresolved() {
+    let folder = Folder::new();
+    let keys: String = (0..200).map(|i| format!("A_TOKEN_{i}={OTHER}\n")).collect();
+    for i in 0..50 {
+        folder.put(&format!("workspace/{i:02}/.env"), &keys);
+    }
+    folder.put("openclaw.json", "{gateway: {auth: {token: '$NOPE'}}}");
+    let report = folder.report(&[]);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 10_000);
+    assert_eq!(report["summary"]["unresolvedRefCount"], 1);
+    assert_eq!(report["status"], "unresolved");
+}
