@@ -96,7 +96,7 @@ impl Values<'_> {
         let next = AtomicUsize::new(0);
         let gathered = Mutex::new(Answers::new());
         std::thread::scope(|scope| {
-            for _ in 0..accounts.len().min(MAX_AT_ONCE) {
+            for _ in 0..workers(accounts.len()) {
                 scope.spawn(|| {
                     while let Some((i, name)) = accounts.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let answer = access(self.runtime.token(name, &self.want));
@@ -107,6 +107,11 @@ impl Values<'_> {
         });
         gathered.into_inner().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+/// How many threads renew so many accounts.
+fn workers(accounts: usize) -> usize {
+    accounts.min(MAX_AT_ONCE)
 }
 
 fn access(outcome: Result<super::refresh::Token, Failure>) -> Result<SecretValue, Failure> {
@@ -150,4 +155,16 @@ pub(super) fn value_elsewhere(found: Found) -> Result<SecretValue, Failure> {
         "{name}: its access token has ended, and tokens of another vault are not renewed from here"
     );
     Err(Failure::new(Code::OAuthUnavailable, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_over_the_limit_wait_for_their_turn() {
+        assert_eq!(workers(2), 2);
+        assert_eq!(workers(MAX_AT_ONCE), MAX_AT_ONCE);
+        assert_eq!(workers(MAX_AT_ONCE + 1), MAX_AT_ONCE);
+    }
 }

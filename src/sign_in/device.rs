@@ -8,7 +8,7 @@ use crate::oauth::device::{self, Polled, Step};
 use crate::oauth::provider::Provider;
 use crate::oauth::server::Server;
 use crate::sys::clock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) fn sign_in(
     provider: &Provider,
@@ -21,8 +21,8 @@ pub(super) fn sign_in(
     let answer = http.send(&request)?;
     let mut device = starting.read(&answer)?;
     person.tell(News::Code(device.prompt()))?;
-    // Counted from what was waited: a machine that slept learns at the next poll that it is too
-    // late, and the server has the last word.
+    // Counted from what was waited, for the pauses and for the server: a machine that slept learns
+    // at the next poll that it is too late, and the server has the last word.
     let mut waited = Duration::ZERO;
     let account = loop {
         let pause = device.wait();
@@ -32,7 +32,9 @@ pub(super) fn sign_in(
         person.pause(pause);
         waited = waited.saturating_add(pause);
         let asked_at = clock::now();
+        let sent = Instant::now();
         let answer = http.send(&device.poll());
+        waited = waited.saturating_add(sent.elapsed());
         let polled = match &answer {
             Ok(answer) => Polled::Answer(answer),
             Err(_) => Polled::Nothing,

@@ -302,11 +302,38 @@ fn another_device_enters_the_code_while_we_poll() {
 #[test]
 fn a_device_that_nobody_answers_is_given_up_in_time() {
     let started = r#"{"device_code":"d","user_code":"A","verification_uri":
-        "https://acme.example/go","expires_in":600,"interval":30}"#;
+        "https://acme.example/go","expires_in":600,"interval":29}"#;
     let pending = Some((400, r#"{"error":"authorization_pending"}"#));
     let http = Script::new(&[Some((200, started)), pending, pending]);
     let mut person = Scripted::new(|_, _| Vec::new());
     let outcome = sign_in(&provider(), &http, &mut person, &wish(FlowKind::Device));
     assert_eq!(refused(outcome).code, Code::OAuthTimeout);
     assert_eq!(http.asked().len(), 3, "two polls fit into 60 s");
+}
+
+/// Takes its time.
+struct Slow(Script, Duration);
+
+impl Http for Slow {
+    fn send(&self, request: &HttpRequest) -> Result<HttpAnswer, NetError> {
+        std::thread::sleep(self.1);
+        self.0.send(request)
+    }
+}
+
+#[test]
+fn the_time_that_a_slow_server_takes_counts() {
+    let started = r#"{"device_code":"d","user_code":"A","verification_uri":
+        "https://acme.example/go","expires_in":600,"interval":1}"#;
+    let pending = Some((400, r#"{"error":"authorization_pending"}"#));
+    let script = Script::new(&[Some((200, started)), pending]);
+    let http = Slow(script, Duration::from_millis(20));
+    let mut person = Scripted::new(|_, _| Vec::new());
+    let wish = Wish {
+        timeout: Duration::from_millis(2_010),
+        ..wish(FlowKind::Device)
+    };
+    let outcome = sign_in(&provider(), &http, &mut person, &wish);
+    assert_eq!(refused(outcome).code, Code::OAuthTimeout);
+    assert_eq!(http.0.asked().len(), 2, "a second poll would come too late");
 }

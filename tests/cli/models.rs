@@ -370,6 +370,17 @@ fn waits_and_names_have_an_end() {
         let ran = world.run(&login).code(2);
         assert!(ran.stderr.contains("from 1s to 3600s"), "{}", ran.stderr);
     }
+    for (option, least, most) in [
+        ("--probe-timeout", 1, 120_000),
+        ("--probe-concurrency", 1, 16),
+    ] {
+        for past in [least - 1, most + 1] {
+            let status = ["models", "status", "--probe", option, &past.to_string()];
+            let ran = world.run(&status).code(2);
+            let range = format!("{least}..={most}");
+            assert!(ran.stderr.contains(&range), "{}", ran.stderr);
+        }
+    }
     let report = |model: &str| {
         let failed = ["models", "report", "openai:a", "--failure", "rate_limit"];
         world.run(&[&failed[..], &["--model", model]].concat())

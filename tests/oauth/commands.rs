@@ -327,3 +327,49 @@ fn a_sign_in_that_nobody_can_answer_ends_at_once() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("nobody can paste"), "{said}");
 }
+
+#[test]
+fn pasting_what_belongs_to_nobody_has_an_end() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    home.unlock();
+    let args = ["models", "auth", "login", "--provider", "acme", "--paste"];
+    let paste = |times: usize| {
+        let mut child = home.command(&args);
+        let child = child.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = child.stderr(Stdio::piped()).spawn().unwrap();
+        let wrong = "http://127.0.0.1/callback?code=c&state=s\n".repeat(times);
+        // The command may end before it read all of it.
+        let _unread = child.stdin.take().unwrap().write_all(wrong.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let warned = |said: &str| said.matches("that can't be used").count();
+    let nine = paste(9);
+    assert_eq!(warned(&nine), 9, "{nine}");
+    assert!(nine.contains("nobody can paste"), "{nine}");
+    let eleven = paste(11);
+    assert_eq!(warned(&eleven), 9, "{eleven}");
+    assert!(eleven.contains("what was pasted can't be used"), "{eleven}");
+}
+
+#[test]
+fn signing_in_again_names_the_account_to_the_page() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    home.unlock();
+    home.sign_in(&idp, &["--profile-id", "acme:work"]);
+    let again = [
+        "--profile-id",
+        "acme:work",
+        "--no-browser",
+        "--timeout",
+        "1s",
+    ];
+    let (mut child, _out, url) = home.begin(&again);
+    let url = Url::parse(&url).unwrap();
+    let hint = url.query_pairs().find(|(name, _)| name == "login_hint");
+    assert_eq!(hint.unwrap().1, "alice@example.com");
+    assert!(!child.wait().unwrap().success());
+}

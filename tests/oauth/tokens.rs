@@ -2,14 +2,15 @@
 
 use super::app::{SignIn, open, provider, refresh, send, sign_in, sign_in_with};
 use crate::idp::{CLIENT_SECRET, Fault, Gate, Idp, Options, TOKEN};
+use data_encoding::BASE64URL_NOPAD;
 use reseal::net::http::{Fault as NetFault, NetError};
 use reseal::oauth::{
-    Answer, ClientSecret, PermanentReason, Refusal, Revoked, SignInWith, read_grant,
+    Account, Answer, ClientSecret, PermanentReason, Refusal, Revoked, SignInWith, read_grant,
     read_revocation, revoke_request,
 };
 use reseal::secret::SecretValue;
 use reseal::sys::clock;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const REFUSED: Refusal = Refusal::Permanent(PermanentReason::InvalidGrant);
@@ -101,6 +102,27 @@ fn confidential_clients_prove_themselves_in_header_and_body() {
             "{kind}"
         );
     }
+}
+
+#[test]
+fn tokens_are_for_the_resource_that_was_named() {
+    let idp = Idp::start();
+    let audience = |account: &Account| {
+        let token = account.access.secret().expose();
+        let claims = token.split(|byte| *byte == b'.').nth(1).unwrap();
+        let claims = BASE64URL_NOPAD.decode(claims).unwrap();
+        serde_json::from_slice::<Value>(&claims).unwrap()["aud"].clone()
+    };
+    let resource = format!("{}/mcp", idp.issuer());
+    let provider = provider(&idp, json!({"resource": resource}));
+    let account = sign_in_with(&idp, &provider, &SignInWith::default());
+    assert_eq!(audience(&account), json!(resource));
+    let renewed = account.renewed(refresh(&account).unwrap().unwrap(), clock::now());
+    assert_eq!(audience(&renewed), json!(resource));
+    assert_eq!(
+        audience(&sign_in(&idp)),
+        json!(format!("{}/api", idp.issuer()))
+    );
 }
 
 #[test]

@@ -307,8 +307,8 @@ fn with(
     };
     // Whoever signs in to a profile again comes as the client that its account knows.
     let record = args.profile_id.as_ref().map(record_name).transpose()?;
-    let issued_client_id = record
-        .and_then(|name| known.at(&name)?.account.as_ref())
+    let account = record.and_then(|name| known.at(&name)?.account.as_ref());
+    let issued_client_id = account
         .filter(|info| provider.dynamic_client.is_some() && !info.client_id.is_empty())
         .map(|info| info.client_id.clone());
     let mut install_id = [0; 16];
@@ -318,7 +318,10 @@ fn with(
         client_secret,
         issued_client_id,
         install_id,
-        login_hint: None,
+        // Standard of OpenID Connect (core section 3.1.2.1), of nobody else.
+        login_hint: account
+            .filter(|info| provider.is_oidc() && info.provider == provider.id)
+            .and_then(|info| info.identity.email.clone()),
     })
 }
 
