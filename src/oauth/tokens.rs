@@ -46,7 +46,7 @@ secrets! {
 
 /// True for what may be a token: 1 to [`MAX_TOKEN`] printable ASCII characters (RFC 6749
 /// appendix A). A line end in a token could end a header.
-pub(super) fn is_token(value: &SecretValue) -> bool {
+pub(crate) fn is_token(value: &SecretValue) -> bool {
     let printable = |byte: &u8| (0x20..0x7f).contains(byte);
     (1..=MAX_TOKEN).contains(&value.len()) && value.expose().iter().all(printable)
 }

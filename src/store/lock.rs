@@ -1,13 +1,13 @@
 //! Locks between processes: `flock` on a file that stays, found out by polling.
 //!
 //! Two of them: the writer lock (`X.lock`), held for one commit, and a lock for each record that is
-//! being refreshed (`X.d/locks/<16 hex>`), held across the network.
+//! being refreshed (`X.d/locks/<16 hex>`, or beside a token file), held across the network.
 //!
 //! Invariants: a lock dies with its holder; what is held is what stands at the path; a record's
 //! lock is taken before the writer lock, never after it; waiting ends at a limit or when the caller
 //! gives up, holding ends only when the holder lets go. Lock files are never renamed or removed.
 
-use super::disk::{Disk, DiskFile, Open};
+use super::disk::{Disk, DiskFile, Open, OsDisk};
 use super::vault_file::check_file;
 use super::{Holder, StoreError};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,22 @@ impl RecordLocks {
                 waited: timeout,
             }),
         }
+    }
+}
+
+/// Takes the lock of a token set that rests in a file of its own: `path` is the lock file, which is
+/// made if it is missing.
+///
+/// # Errors
+/// `vault.busy` naming the holder; `file.permission` if the lock file is not ours; `file.io`.
+pub fn take_file_lock(path: &Path, timeout: Duration) -> Result<RecordLock, StoreError> {
+    match poll_lock(&OsDisk, path, timeout, &|| false)? {
+        Polled::Taken(file) => Ok(RecordLock { _file: file }),
+        Polled::GivenUp => Err(StoreError::GivenUp),
+        Polled::Held(holder) => Err(StoreError::RecordBusy {
+            holder,
+            waited: timeout,
+        }),
     }
 }
 

@@ -21,7 +21,7 @@ mod vault_file;
 mod writer;
 
 pub use frames::Frames;
-pub use lock::{LockKey, RECORD_LOCK_TIMEOUT, RecordLock, RecordLocks};
+pub use lock::{LockKey, RECORD_LOCK_TIMEOUT, RecordLock, RecordLocks, take_file_lock};
 pub use spool::{SPOOL_ROOM, Spool, SpoolRoom};
 pub use state_dir::StateDir;
 pub use vault_file::{Options, Seen, VaultFile, create, create_on};

@@ -1,10 +1,14 @@
-//! Where OAuth token sets rest when a program brings its own flow: the interface, and memory.
+//! Where OAuth token sets rest when a program brings its own flow: the interface, memory, and
+//! files of AgentOS's layout.
 //!
 //! Accounts that Reseal itself signs in rest in the vault, and `runtime` refreshes them there.
 #![forbid(unsafe_code)]
 
+pub mod agentos;
+mod file;
 mod memory;
 
+pub use file::{AGENTOS_FOLDERS, File, Warning};
 pub use memory::Memory;
 
 use crate::error::Failure;

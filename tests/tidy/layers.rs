@@ -37,6 +37,11 @@ const MEANT: &[(&str, &str, &str)] = &[
         "state folders of others are read with the same bounds",
     ),
     (
+        "token_store",
+        "store",
+        "token files are written like any other state file",
+    ),
+    (
         "plaintext",
         "reference",
         "a ref or a marker is no plaintext",
@@ -119,6 +124,7 @@ const EXPOSE: &[(&str, &str)] = &[
         "src/source/file/mod.rs",
         "values are cut out of a file's content",
     ),
+    ("src/token_store/file.rs", "tokens into their file"),
     ("src/crypto/aead.rs", "the key of a cipher call"),
     ("src/crypto/derive.rs", "the input of a derivation"),
     (
