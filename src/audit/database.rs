@@ -6,19 +6,18 @@
 //! gone.
 
 use super::json::{self, Origin};
+use super::lines::Hit;
 use super::report::FindingCode;
 use super::{Audit, credential, file, lines};
 use crate::document::Document;
 use crate::family::sqlite::{Cell, Image};
 use crate::family::{Place, PlaceKind};
-use crate::plaintext::needles::Needles;
+use crate::plaintext::needles::{MAX_VALUES, Needles};
 use crate::secret::SecretValue;
 use serde_json::Value;
-use std::ops::Range;
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
-
-/// The most fields that a search in raw bytes gives.
-pub(super) const MAX_FIELDS: usize = 4_096;
 
 /// Looks at a database and its `-wal`.
 pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
@@ -27,36 +26,92 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
         Err(error) => return audit.failed(place, &error.into()),
     };
     file::scanned(audit, place);
-    let mut remains: Vec<SecretValue> = Vec::new();
-    let mut areas: Vec<(usize, &str)> = Vec::new();
-    for (area, bytes) in [("the file", image.main()), ("the -wal", image.wal())] {
-        for range in raw(audit, bytes) {
-            remains.push(SecretValue::copy_of(&bytes[range]));
-            areas.push((areas.len(), area));
-        }
+    let mut remains = Remains::default();
+    let areas = [("the file", image.main()), ("the -wal", image.wal())];
+    for (area, (_, bytes)) in areas.iter().enumerate() {
+        remains.search(audit, place, area, bytes);
     }
-    let looked_for = Needles::new(&remains);
-    let mut live = vec![false; remains.len()];
-    let outcome = image.cells(&mut |cell| {
-        for hit in looked_for.find(cell.bytes, usize::MAX) {
+    let looked_for = Needles::new(&remains.values);
+    let mut live = vec![false; remains.values.len()];
+    let outcome = image.cells_while(&mut |cell| {
+        if audit.is_late(place) {
+            return ControlFlow::Break(());
+        }
+        for hit in looked_for.starting_in(cell.bytes, 0..cell.bytes.len()) {
             live[hit.value] = true;
         }
         look_at_cell(audit, place, cell);
+        ControlFlow::Continue(())
     });
     if let Err(error) = outcome {
         audit.failed(place, &error.into());
     }
-    // Of equal values only one is found in a cell.
-    let is_live = |value: &SecretValue| {
-        let same = |(other, live): (&SecretValue, &bool)| *live && other == value;
-        remains.iter().zip(&live).any(same)
-    };
-    for area in ["the file", "the -wal"] {
-        let here = areas.iter().filter(|(_, name)| *name == area);
-        let gone = here.filter(|(i, _)| !is_live(&remains[*i])).count();
-        if gone > 0 {
-            tell_remains(audit, place, area, gone);
+    if remains.left_out {
+        let why = format!(
+            "over {MAX_VALUES} different values that look like secrets; of the others it is not \
+             known whether they were deleted"
+        );
+        audit.skip(&place.path, why);
+    }
+    // Without all cells nothing is known of what they no longer hold.
+    if audit.is_late(place) {
+        return;
+    }
+    for (area, (name, _)) in areas.iter().enumerate() {
+        let places = remains.places.iter().zip(&live);
+        let gone = places.filter(|(_, live)| !**live);
+        match gone.map(|(places, _)| places[area]).sum() {
+            0 => {}
+            gone => tell_remains(audit, place, name, gone),
         }
+    }
+}
+
+/// What has the look of a secret in the raw bytes of a database.
+#[derive(Default)]
+struct Remains<'b> {
+    /// The number of each value; equal ones have one.
+    numbers: HashMap<&'b [u8], usize>,
+    values: Vec<SecretValue>,
+    /// In how many places of each area a value stands.
+    places: Vec<[usize; 2]>,
+    /// More values than can be looked for in the cells.
+    left_out: bool,
+}
+
+impl<'b> Remains<'b> {
+    /// Places in raw bytes that hold a secret: known values, forms of keys, fields by their names.
+    fn search(&mut self, audit: &mut Audit<'_>, place: &Place, area: usize, bytes: &'b [u8]) {
+        let mut end = 0;
+        for stretch in lines::stretches(bytes.len()) {
+            if audit.is_late(place) {
+                return;
+            }
+            let mut found = lines::hits(audit, bytes, stretch.clone());
+            found.extend(fields(bytes, stretch).map(|range| Hit {
+                range,
+                record: None,
+                form: None,
+            }));
+            for hit in lines::apart(found, &mut end) {
+                self.note(area, &bytes[hit.range]);
+            }
+        }
+    }
+
+    fn note(&mut self, area: usize, value: &'b [u8]) {
+        let next = self.values.len();
+        let number = match self.numbers.get(value) {
+            Some(number) => *number,
+            None if next == MAX_VALUES => return self.left_out = true,
+            None => {
+                self.values.push(SecretValue::copy_of(value));
+                self.places.push([0; 2]);
+                self.numbers.insert(value, next);
+                next
+            }
+        };
+        self.places[number][area] += 1;
     }
 }
 
@@ -74,20 +129,6 @@ fn tell_remains(audit: &mut Audit<'_>, place: &Place, area: &str, count: usize) 
     let mut finding = origin.finding(FindingCode::StorePlaintextResidue, message);
     finding.table = None;
     audit.add(finding);
-}
-
-/// Places in raw bytes that hold a secret: known values, forms of keys, fields by their names.
-fn raw(audit: &Audit<'_>, bytes: &[u8]) -> Vec<Range<usize>> {
-    let hits = lines::hits(audit, bytes).into_iter().map(|hit| hit.range);
-    let mut all: Vec<Range<usize>> = hits.chain(fields(bytes)).collect();
-    all.sort_by_key(|range| range.start);
-    let mut end = 0;
-    all.retain(|range| {
-        let apart = range.start >= end;
-        end = end.max(range.end);
-        apart
-    });
-    all
 }
 
 fn look_at_cell(audit: &mut Audit<'_>, place: &Place, cell: &Cell<'_>) {
@@ -166,43 +207,41 @@ const NAMES: &[&str] = &[
 /// The shortest value of such a field that counts, in bytes.
 const LEAST: usize = 8;
 
-/// The values of fields that hold credentials by their names, in bytes of any kind.
-pub(super) fn fields(bytes: &[u8]) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(open) = bytes[at..].iter().position(|b| *b == b'"') {
-        let name_start = at + open + 1;
-        at = name_start;
-        let Some(name) = NAMES.iter().find(|name| {
-            let rest = bytes[name_start..].strip_prefix(name.as_bytes());
-            rest.is_some_and(|rest| rest.starts_with(b"\""))
-        }) else {
-            continue;
-        };
-        let blank = |i: &usize| bytes.get(*i).is_some_and(u8::is_ascii_whitespace);
-        let mut next = name_start + name.len() + 1;
-        next = (next..).find(|i| !blank(i)).unwrap_or(next);
-        if bytes.get(next) != Some(&b':') {
-            continue;
+/// The values of fields that hold credentials by their names, in bytes of any kind, of the fields
+/// whose names start in a stretch of them. Nothing is looked at before it is asked for.
+pub(super) fn fields(bytes: &[u8], stretch: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let (mut at, end) = (stretch.start, stretch.end.min(bytes.len()));
+    std::iter::from_fn(move || {
+        while at < end {
+            let quote = at + bytes[at..end].iter().position(|b| *b == b'"')?;
+            at = quote + 1;
+            if let Some(value) = value_of(bytes, at) {
+                at = value.end;
+                let text = std::str::from_utf8(&bytes[value.clone()]).unwrap_or_default();
+                if text.len() >= LEAST && credential::looks_secret(text) {
+                    return Some(value);
+                }
+            }
         }
-        next = (next + 1..).find(|i| !blank(i)).unwrap_or(next);
-        if bytes.get(next) != Some(&b'"') {
-            continue;
-        }
-        let start = next + 1;
-        let inside = &bytes[start..];
-        let len = inside
-            .iter()
-            .position(|b| *b == b'"' || !(0x20..0x7f).contains(b));
-        let end = start + len.unwrap_or(inside.len());
-        let text = std::str::from_utf8(&bytes[start..end]).unwrap_or_default();
-        if text.len() >= LEAST && credential::looks_secret(text) {
-            found.push(start..end);
-        }
-        at = end;
-        if found.len() == MAX_FIELDS {
-            break;
-        }
-    }
-    found
+        None
+    })
+}
+
+/// The string that follows a name of a credential's field, and a colon.
+fn value_of(bytes: &[u8], name: usize) -> Option<Range<usize>> {
+    let after = |at: usize, sign: &[u8]| {
+        let rest = bytes[at..].trim_ascii_start();
+        let rest = rest.strip_prefix(sign)?;
+        Some(bytes.len() - rest.len())
+    };
+    let rest = &bytes[name..];
+    let is_name = |name: &&&str| {
+        let rest = rest.strip_prefix(name.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b"\""))
+    };
+    let len = NAMES.iter().find(is_name)?.len();
+    let start = after(after(name + len + 1, b":")?, b"\"")?;
+    let ends = |b: &u8| *b == b'"' || !(0x20..0x7f).contains(b);
+    let len = bytes[start..].iter().position(ends);
+    Some(start..len.map_or(bytes.len(), |len| start + len))
 }

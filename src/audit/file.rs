@@ -4,12 +4,14 @@
 //! bytes are looked at all the same.
 
 use super::json::{self, Origin};
+use super::lines::{self, Lines};
 use super::report::{Finding, FindingCode};
-use super::{Audit, MAX_FILE, database, lines};
+use super::{Audit, MAX_FILE, database};
 use crate::document::{Document, DocumentError};
 use crate::family::{Place, PlaceKind};
 use crate::plaintext::dotenv::MAX_ENV_FILE;
 use crate::store::files;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Looks at a file.
@@ -156,16 +158,22 @@ fn token_file(audit: &mut Audit<'_>, place: &Place, bytes: &[u8]) {
 /// Fields of a text that is meant as JSON and can't be read: names and values by their quotes.
 fn named_fields(audit: &mut Audit<'_>, place: &Place, bytes: &[u8]) {
     let file = audit.safe_path(&place.path.display().to_string());
-    for field in database::fields(bytes) {
-        let line = 1 + bytes[..field.start].iter().filter(|b| **b == b'\n').count();
-        let is_same = |f: &Finding| f.line == Some(line) && f.file == file;
-        let known = audit.report.findings.iter().any(is_same);
-        if !known {
-            let code = origin(place).code(false);
-            let what = format!("Line {line} holds a credential by the name of its field.");
-            let mut finding = Finding::new(code, &place.path, what);
-            finding.line = Some(line);
-            audit.add(finding);
+    let here = audit.report.findings.iter().filter(|f| f.file == file);
+    let mut known: BTreeSet<usize> = here.filter_map(|finding| finding.line).collect();
+    let mut lines = Lines::new(bytes);
+    for stretch in lines::stretches(bytes.len()) {
+        if audit.is_late(place) {
+            return;
+        }
+        for field in database::fields(bytes, stretch) {
+            let line = lines.at(field.start);
+            if known.insert(line) {
+                let code = origin(place).code(false);
+                let what = format!("Line {line} holds a credential by the name of its field.");
+                let mut finding = Finding::new(code, &place.path, what);
+                finding.line = Some(line);
+                audit.add(finding);
+            }
         }
     }
 }

@@ -114,9 +114,8 @@ impl Walk<'_, '_> {
     /// A secret can be a key too.
     fn key(&mut self, key: &str) {
         let record = self.audit.record_of(key.as_bytes()).cloned();
-        let form = pattern::find(key.as_bytes())
-            .first()
-            .map(|place| place.name);
+        let form = pattern::find(key.as_bytes()).next();
+        let form = form.map(|place| place.name);
         if record.is_none() && form.is_none() {
             return;
         }
@@ -151,9 +150,8 @@ impl Walk<'_, '_> {
             .audit
             .record_of(text.as_bytes())
             .map(ToString::to_string);
-        let form = pattern::find(text.as_bytes())
-            .first()
-            .map(|place| place.name);
+        let form = pattern::find(text.as_bytes()).next();
+        let form = form.map(|place| place.name);
         let by_name = marker.is_none() && (exact || (named && credential::looks_secret(text)));
         let by_address = credential::has_password(text);
         if !by_name && record.is_none() && form.is_none() && !by_address {

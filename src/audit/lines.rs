@@ -26,15 +26,31 @@ pub(super) fn parts(
 ) {
     let mut lines = Lines::new(bytes);
     for part in parts {
-        for hit in hits(audit, &bytes[part.clone()]) {
-            let line = lines.at(part.start + hit.range.start);
-            let message = format!("Line {line} holds {}.", hit.what());
-            let mut finding = origin.finding(origin.code(hit.record.is_some()), message);
-            finding.line = Some(line);
-            finding.record = hit.record;
-            audit.add(finding);
+        let within = &bytes[part.clone()];
+        let mut end = 0;
+        for stretch in stretches(within.len()) {
+            if audit.is_late(origin.place) {
+                return;
+            }
+            for hit in apart(hits(audit, within, stretch), &mut end) {
+                let line = lines.at(part.start + hit.range.start);
+                let message = format!("Line {line} holds {}.", hit.what());
+                let mut finding = origin.finding(origin.code(hit.record.is_some()), message);
+                finding.line = Some(line);
+                finding.record = hit.record;
+                audit.add(finding);
+            }
         }
     }
+}
+
+/// How many bytes are searched between two looks at the clock.
+const STRETCH: usize = 1 << 20;
+
+/// The stretches in which so many bytes are searched.
+pub(super) fn stretches(len: usize) -> impl Iterator<Item = Range<usize>> {
+    let starts = (0..len).step_by(STRETCH);
+    starts.map(move |start| start..len.min(start + STRETCH))
 }
 
 /// A place in bytes that holds a secret.
@@ -54,39 +70,44 @@ impl Hit {
     }
 }
 
-/// Known values and forms of keys, in their order; of those that overlap the first counts.
-pub(super) fn hits(audit: &Audit<'_>, bytes: &[u8]) -> Vec<Hit> {
-    let known = audit.needles.find(bytes, pattern::MAX_PLACES);
-    let known = known.into_iter().map(|hit| Hit {
+/// Known values and forms of keys that start in a stretch of the bytes; they may overlap.
+pub(super) fn hits(audit: &Audit<'_>, bytes: &[u8], stretch: Range<usize>) -> Vec<Hit> {
+    let known = audit.needles.starting_in(bytes, stretch.clone());
+    let known = known.map(|hit| Hit {
         range: hit.range,
         record: audit.records.get(hit.value).map(ToString::to_string),
         form: None,
     });
-    let forms = pattern::find(bytes).into_iter().map(|place| Hit {
+    let forms = pattern::starting_in(bytes, stretch).map(|place| Hit {
         range: place.range,
         record: None,
         form: Some(place.name),
     });
-    let mut all: Vec<Hit> = known.chain(forms).collect();
-    all.sort_by_key(|hit| (hit.range.start, hit.record.is_none()));
-    let mut end = 0;
-    all.retain(|hit| {
-        let apart = hit.range.start >= end;
-        end = end.max(hit.range.end);
+    known.chain(forms).collect()
+}
+
+/// The hits in their order; of those that overlap the first counts. `end` is where the last one
+/// of the stretch before ends.
+pub(super) fn apart(mut hits: Vec<Hit>, end: &mut usize) -> Vec<Hit> {
+    hits.sort_by_key(|hit| (hit.range.start, hit.record.is_none()));
+    hits.retain(|hit| {
+        let apart = hit.range.start >= *end;
+        *end = hit.range.end.max(*end);
         apart
     });
-    all
+    hits
 }
 
 /// The lines of a text, counted as far as they are asked for.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
     line: usize,
 }
 
 impl<'a> Lines<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    /// At the first line.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
             at: 0,
@@ -95,7 +116,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The line of a byte that does not lie before the last one asked for.
-    fn at(&mut self, byte: usize) -> usize {
+    pub fn at(&mut self, byte: usize) -> usize {
         let passed = self.bytes.get(self.at..byte).unwrap_or_default();
         self.line += passed.iter().filter(|b| **b == b'\n').count();
         self.at = self.at.max(byte);
@@ -141,7 +162,9 @@ fn assigned(audit: &mut Audit<'_>, origin: &Origin<'_>, bytes: &[u8], assignment
             .env_value(origin.place, name, assignment.line, &text);
     }
     let named = credential::is_variable(name);
-    let hit = hits(audit, raw).into_iter().next();
+    let hit = apart(hits(audit, raw, 0..raw.len()), &mut 0)
+        .into_iter()
+        .next();
     let secret = marker.is_none() && named && credential::looks_secret(&text);
     let code = match marker {
         Some(Marker::Redacted) if named => FindingCode::PlaceholderValue,

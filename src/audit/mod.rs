@@ -44,6 +44,8 @@ pub const MAX_TOTAL: u64 = 8 << 30;
 pub const MAX_FINDINGS: usize = 10_000;
 /// The most findings of one file; how many more there are is in what was skipped.
 pub const MAX_FINDINGS_OF_FILE: usize = 200;
+/// The most things of which a report says that they were skipped; how many more there are is said.
+pub const MAX_SKIPPED: usize = 10_000;
 /// How long an audit looks before it says what it did not get to.
 pub const MAX_TIME: Duration = Duration::from_secs(300);
 
@@ -90,15 +92,9 @@ pub fn run(order: &Order<'_>) -> Report {
         Vault::Open(records) => records.values.iter().cloned().unzip(),
         Vault::Absent | Vault::Sealed(_) => (Vec::new(), Vec::new()),
     };
-    let needles = Needles::new(&values);
     let mut audit = Audit {
-        order,
-        report: Report::default(),
-        needles,
         records,
-        refs: refs::Refs::default(),
-        budget: Budget::new(Instant::now()),
-        counts: BTreeMap::new(),
+        ..Audit::new(order, Needles::new(&values), Instant::now())
     };
     audit.tell_vault();
     let mut found = family::places(&order.folder);
@@ -138,6 +134,8 @@ struct Audit<'a> {
     budget: Budget,
     /// The findings of each file, by its path as it is.
     counts: BTreeMap<String, Count>,
+    /// How many skipped things are over [`MAX_SKIPPED`].
+    unsaid: usize,
 }
 
 /// How many findings of a file are listed, how many are not, and is there a secret among them.
@@ -177,6 +175,21 @@ impl Budget {
     }
 }
 
+impl<'a> Audit<'a> {
+    fn new(order: &'a Order<'a>, needles: Needles, now: Instant) -> Self {
+        Self {
+            order,
+            report: Report::default(),
+            needles,
+            records: Vec::new(),
+            refs: refs::Refs::default(),
+            budget: Budget::new(now),
+            counts: BTreeMap::new(),
+            unsaid: 0,
+        }
+    }
+}
+
 impl Audit<'_> {
     /// Says what of the vault can't be compared.
     fn tell_vault(&mut self) {
@@ -208,15 +221,25 @@ impl Audit<'_> {
         if place.kind == PlaceKind::Sealed {
             return;
         }
-        if self.budget.is_over(Instant::now()) {
-            let why = format!("not looked at within {} seconds", MAX_TIME.as_secs());
-            return self.skip(&place.path, why);
+        if self.is_late(place) {
+            return;
         }
         file::look(self, place);
         let path = place.path.display().to_string();
         if self.counts.get(&path).is_some_and(|count| count.secrets) {
             around::file(self, place);
         }
+    }
+
+    /// True, and said of the place, if the time is over. What takes long asks again and again.
+    fn is_late(&mut self, place: &Place) -> bool {
+        let is_over = self.budget.is_over(Instant::now());
+        if is_over {
+            let seconds = MAX_TIME.as_secs();
+            let why = format!("not looked at, or not as a whole, within {seconds} seconds");
+            self.skip(&place.path, why);
+        }
+        is_over
     }
 
     /// Counts bytes that are going to be looked at; false if they are too many.
@@ -233,7 +256,7 @@ impl Audit<'_> {
     fn holds_secret(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
         self.needles.is_in(bytes)
-            || !crate::plaintext::pattern::find(bytes).is_empty()
+            || crate::plaintext::pattern::find(bytes).next().is_some()
             || credential::has_password(text)
     }
 
@@ -286,8 +309,13 @@ impl Audit<'_> {
             reason,
         };
         // What is true of many cells of one file is said once.
-        if self.report.skipped.last() != Some(&skipped) {
+        if self.report.skipped.last() == Some(&skipped) {
+            return;
+        }
+        if self.report.skipped.len() < MAX_SKIPPED {
             self.report.skipped.push(skipped);
+        } else {
+            self.unsaid += 1;
         }
     }
 
@@ -323,13 +351,19 @@ impl Audit<'_> {
         self.report.findings.push(finding);
     }
 
-    /// Says how many findings are not listed.
+    /// Says how many findings and skipped things are not listed.
     fn tell_unlisted(&mut self) {
         for (file, count) in std::mem::take(&mut self.counts) {
             if count.more > 0 {
                 let why = format!("{} more findings are not listed", count.more);
                 self.skip_text(&file, why);
             }
+        }
+        if self.unsaid > 0 {
+            self.report.skipped.push(Skipped {
+                what: "others".to_owned(),
+                reason: format!("{} more were skipped and are not listed", self.unsaid),
+            });
         }
     }
 
@@ -358,5 +392,40 @@ mod tests {
         assert!(!budget.take(2), "one byte over the limit");
         assert!(budget.take(1), "a smaller file still fits");
         assert!(!budget.take(1));
+    }
+
+    #[test]
+    fn the_time_is_over_inside_of_a_file_too() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("openclaw.json"), "{").unwrap();
+        let secret = "{\"password\": \"acme-canary-41d8cd98f00b\"";
+        std::fs::write(at("notes.json"), secret).unwrap();
+        std::fs::write(at("notes.txt"), "-----BEGIN").unwrap();
+        let database = rusqlite::Connection::open(at("a.sqlite")).unwrap();
+        let sql = "CREATE TABLE t (password); INSERT INTO t VALUES ('acme-canary-41d8cd98f00b')";
+        database.execute_batch(sql).unwrap();
+        let order = Order {
+            folder: Folder::find(Some(folder.path()), &|_| None).unwrap(),
+            vault: Vault::Absent,
+            allow_exec: false,
+            history: None,
+            units: None,
+            environment: &|_| None,
+        };
+        let seen = |now: Instant| {
+            let mut audit = Audit::new(&order, Needles::new(&[]), now);
+            for name in ["a.sqlite", "notes.json", "notes.txt"] {
+                let places = family::places(&order.folder).places;
+                let place = places.iter().find(|place| place.path == at(name));
+                // Not through the check that each file as a whole has to pass.
+                file::look(&mut audit, place.unwrap());
+            }
+            (audit.report.findings.len(), audit.report.skipped.len())
+        };
+        let now = Instant::now();
+        assert_eq!(seen(now), (2, 0));
+        let before = now.checked_sub(MAX_TIME).unwrap();
+        assert_eq!(seen(before), (0, 3));
     }
 }

@@ -4,11 +4,12 @@
 //! a command is run only if that was allowed; each ref is resolved once.
 
 use super::report::{Finding, FindingCode};
-use super::{Audit, Vault};
+use super::{Audit, Order, Vault};
 use crate::config::{Config, ProviderConfig, Trust, VaultProvider};
 use crate::document::Document;
 use crate::error::{Code, Failure};
 use crate::family::{Place, PlaceKind};
+use crate::name::RecordName;
 use crate::profile::{Profile, Store};
 use crate::reference::{SecretInput, SecretRef};
 use crate::runtime::resolve::{Resolver, VaultValues};
@@ -220,21 +221,32 @@ fn is_store_ref(value: Option<&Value>) -> bool {
 pub(super) fn check(audit: &mut Audit<'_>) {
     let refs = std::mem::take(&mut audit.refs);
     shadowed(audit, &refs);
+    let order = audit.order;
+    let names: BTreeSet<&RecordName> = match &order.vault {
+        Vault::Open(records) => records.names.iter().collect(),
+        Vault::Absent | Vault::Sealed(_) => BTreeSet::new(),
+    };
     let mut outside: BTreeSet<&SecretRef> = BTreeSet::new();
+    let mut withheld: BTreeSet<&SecretRef> = BTreeSet::new();
     let mut outcomes: HashMap<&SecretRef, Result<(), Failure>> = HashMap::new();
     for noted in &refs.found {
         let reference = &noted.reference;
+        if outcomes.contains_key(reference) || withheld.contains(reference) {
+            continue;
+        }
         match refs
             .config
             .provider(reference.source(), reference.provider())
         {
             Err(error) => drop(outcomes.insert(reference, Err(error.into()))),
             Ok(provider) => match provider.as_ref() {
-                ProviderConfig::Vault(vault) => {
-                    if let Some(outcome) = in_vault(audit, reference, vault) {
-                        outcomes.insert(reference, outcome);
+                ProviderConfig::Vault(vault) => match in_vault(order, &names, reference, vault) {
+                    Ok(outcome) => drop(outcomes.insert(reference, outcome)),
+                    Err(why) => {
+                        withheld.insert(reference);
+                        audit.skip_text(&reference.to_string(), format!("not resolved: {why}"));
                     }
-                }
+                },
                 ProviderConfig::Exec(_) if !audit.order.allow_exec => {
                     audit.report.resolution.skipped_exec_refs += 1;
                 }
@@ -268,37 +280,27 @@ pub(super) fn check(audit: &mut Audit<'_>) {
     }
 }
 
-/// Looks a record up; `None` if that can't be known.
-fn in_vault(
-    audit: &mut Audit<'_>,
+/// Looks a record up.
+///
+/// # Errors
+/// Why it can't be known whether it is there.
+fn in_vault<'a>(
+    order: &'a Order<'_>,
+    names: &BTreeSet<&RecordName>,
     reference: &SecretRef,
     provider: &VaultProvider,
-) -> Option<Result<(), Failure>> {
-    let why = match &audit.order.vault {
-        _ if provider.path.is_some() => "it lies in another vault, which is not opened".to_owned(),
-        Vault::Sealed(why) => why.clone(),
-        Vault::Absent => {
-            let failure = Failure::new(Code::VaultAbsent, "there is no vault");
-            return Some(Err(failure));
+) -> Result<Result<(), Failure>, &'a str> {
+    let absent = match &order.vault {
+        _ if provider.path.is_some() => {
+            return Err("it lies in another vault, which is not opened");
         }
-        Vault::Open(records) => {
-            let record = reference.record();
-            let is_there = record.is_some_and(|record| records.names.contains(&record));
-            let absent = || Failure::new(Code::RecordAbsent, "there is no such record");
-            return Some(is_there.then_some(()).ok_or_else(absent));
-        }
+        Vault::Sealed(why) => return Err(why),
+        Vault::Absent => Failure::new(Code::VaultAbsent, "there is no vault"),
+        Vault::Open(_) => Failure::new(Code::RecordAbsent, "there is no such record"),
     };
-    not_resolved(audit, reference, &why);
-    None
-}
-
-/// Says that a ref was not resolved, once.
-fn not_resolved(audit: &mut Audit<'_>, reference: &SecretRef, why: &str) {
-    let text = audit.safe_path(&reference.to_string());
-    let known = |skipped: &super::Skipped| skipped.what == text;
-    if !audit.report.skipped.iter().any(known) {
-        audit.skip_text(&text, format!("not resolved: {why}"));
-    }
+    let record = reference.record();
+    let is_there = record.is_some_and(|record| names.contains(&record));
+    Ok(is_there.then_some(()).ok_or(absent))
 }
 
 /// Resolves refs of the environment, of files and of commands.

@@ -33,6 +33,7 @@ pub fn named(folder: &Folder) -> Named {
         folder,
         roots: roots(folder),
         seen: HashSet::new(),
+        added: HashSet::new(),
         found: Named::default(),
     };
     walk.file(&folder.config.clone(), 0);
@@ -50,7 +51,10 @@ fn roots(folder: &Folder) -> Vec<PathBuf> {
 struct Walk<'a> {
     folder: &'a Folder,
     roots: Vec<PathBuf>,
+    /// Configs and includes that were read, by their real paths.
     seen: HashSet<PathBuf>,
+    /// Paths that were looked for.
+    added: HashSet<PathBuf>,
     found: Named,
 }
 
@@ -114,8 +118,7 @@ impl Walk<'_> {
     }
 
     fn add(&mut self, path: PathBuf, kind: PlaceKind) {
-        let is_new = self.found.places.iter().all(|place| place.path != path);
-        if is_new && path.is_file() {
+        if self.added.insert(path.clone()) && path.is_file() {
             self.found.places.push(Place::new(path, kind));
         }
     }

@@ -19,7 +19,8 @@ const SLOTS: usize = 1 << 16;
 
 /// Values to look for.
 pub struct Needles {
-    /// Each form of each value with the number of the value, in the order of their slots.
+    /// Each form of each value with the number of the value, in the order of their slots, and in
+    /// that of their bytes within one.
     forms: Vec<(usize, SecretValue)>,
     /// Where the forms of a slot start in `forms`; one more entry than slots.
     starts: Vec<u32>,
@@ -50,7 +51,11 @@ impl Needles {
                 slotted.push((slot(form.expose()), number, form));
             }
         }
-        slotted.sort_by_key(|(slot, number, _)| (*slot, *number));
+        slotted.sort_by(|(slot, number, form), (other, next, bytes)| {
+            (slot, form.expose(), number).cmp(&(other, bytes.expose(), next))
+        });
+        // Of equal forms the first value counts.
+        slotted.dedup_by(|next, first| next.2.expose() == first.2.expose());
         let mut starts = vec![0_u32; SLOTS + 1];
         for (slot, _, _) in &slotted {
             starts[slot + 1] += 1;
@@ -78,21 +83,33 @@ impl Needles {
     /// The places where values stand, in their order, at most `max`. Where several values start at
     /// one byte, the longest counts; places do not overlap.
     pub fn find(&self, bytes: &[u8], max: usize) -> Vec<Hit> {
-        let mut hits = Vec::new();
-        let mut at = 0;
-        while !self.is_empty() && at + MIN_VALUE <= bytes.len() && hits.len() < max {
-            match self.longest(&bytes[at..]) {
-                Some((value, len)) => {
-                    hits.push(Hit {
-                        value,
-                        range: at..at + len,
-                    });
-                    at += len;
-                }
-                None => at += 1,
-            }
-        }
-        hits
+        let hits = self.starting_in(bytes, 0..bytes.len());
+        hits.take(max).collect()
+    }
+
+    /// The same, of the places that start in a part of the bytes; they may end behind it. Nothing
+    /// is looked at before it is asked for.
+    pub fn starting_in<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        part: Range<usize>,
+    ) -> impl Iterator<Item = Hit> + 'a {
+        let last = (bytes.len() + 1).saturating_sub(MIN_VALUE);
+        let end = if self.is_empty() {
+            0
+        } else {
+            part.end.min(last)
+        };
+        let mut at = part.start;
+        std::iter::from_fn(move || {
+            let hit = (at..end).find_map(|at| {
+                let (value, len) = self.longest(&bytes[at..])?;
+                let range = at..at + len;
+                Some(Hit { value, range })
+            });
+            at = hit.as_ref().map_or(end, |hit| hit.range.end);
+            hit
+        })
     }
 
     /// True if any value stands in the bytes.
@@ -100,14 +117,26 @@ impl Needles {
         !self.find(bytes, 1).is_empty()
     }
 
+    /// The longest value that the bytes start with, in a few steps however many values of a slot
+    /// are alike: the last one that is not behind the bytes in their order is it, or shares with
+    /// them what it could be.
     fn longest(&self, rest: &[u8]) -> Option<(usize, usize)> {
         let slot = slot(rest);
         let range = self.starts[slot] as usize..self.starts[slot + 1] as usize;
-        let fits = |(_, form): &&(usize, SecretValue)| rest.starts_with(form.expose());
-        let found = self.forms[range].iter().filter(fits);
-        found
-            .map(|(number, form)| (*number, form.len()))
-            .max_by_key(|(number, len)| (*len, std::cmp::Reverse(*number)))
+        let mut forms = &self.forms[range];
+        let mut rest = rest;
+        while rest.len() >= MIN_VALUE {
+            let behind = forms.partition_point(|(_, form)| form.expose() <= rest);
+            forms = &forms[..behind];
+            let (number, form) = forms.last()?;
+            let pairs = form.expose().iter().zip(rest);
+            let shared = pairs.take_while(|(a, b)| a == b).count();
+            if shared == form.len() {
+                return Some((*number, shared));
+            }
+            rest = &rest[..shared];
+        }
+        None
     }
 }
 
@@ -203,7 +232,36 @@ mod tests {
         assert!(!needles.is_in(format!("value-{MAX_VALUES:08}").as_bytes()));
     }
 
+    /// All values share their first bytes: a search that tries each of them at each place takes
+    /// 2^28 steps here.
+    #[test]
+    fn values_that_are_alike_are_found_by_their_order() {
+        let text = |i: usize| format!("sk-proj-{i:08}");
+        let values: Vec<_> = (0..MAX_VALUES)
+            .map(|i| SecretValue::copy_of(text(i).as_bytes()))
+            .collect();
+        let needles = Needles::new(&values);
+        let all: String = (0..MAX_VALUES).rev().map(text).collect();
+        let found = needles.find(all.as_bytes(), usize::MAX);
+        assert!(found.iter().map(|hit| hit.value).eq((0..MAX_VALUES).rev()));
+    }
+
     proptest! {
+        #[test]
+        fn the_longest_value_is_found_at_every_place(
+            values in proptest::collection::vec("[ab]{8,12}", 1..9),
+            text in "[ab]{0,40}",
+        ) {
+            let refs: Vec<&str> = values.iter().map(String::as_str).collect();
+            let (needles, bytes) = (needles(&refs), text.as_bytes());
+            for at in 0..bytes.len() {
+                let fits = values.iter().filter(|v| text[at..].starts_with(v.as_str()));
+                let longest = fits.map(|value| value.len()).max();
+                let hit = needles.starting_in(bytes, at..at + 1).next();
+                prop_assert_eq!(hit.map(|hit| hit.range.len()), longest);
+            }
+        }
+
         #[test]
         fn nothing_is_missed(
             values in proptest::collection::vec("[ab\"\n]{8,10}", 1..6),

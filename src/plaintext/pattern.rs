@@ -8,8 +8,6 @@
 use super::marker;
 use std::ops::Range;
 
-/// The most places that one search gives.
-pub const MAX_PLACES: usize = 4_096;
 /// A body with fewer different characters is no key.
 const LEAST_VARIETY: usize = 8;
 
@@ -123,21 +121,20 @@ const FORMS: &[Form] = &[
     form("age identity", "AGE-SECRET-KEY-1", Upper, 58, 58),
 ];
 
-/// The places in `bytes` that have the form of a vendor's key, in their order, at most
-/// [`MAX_PLACES`]; places do not overlap.
-pub fn find(bytes: &[u8]) -> Vec<Place> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() && found.len() < MAX_PLACES {
-        match place(bytes, at) {
-            Some(place) => {
-                at = place.range.end;
-                found.push(place);
-            }
-            None => at += 1,
-        }
-    }
-    found
+/// The places in `bytes` that have the form of a vendor's key, in their order; places do not
+/// overlap. Nothing is looked at before it is asked for.
+pub fn find(bytes: &[u8]) -> impl Iterator<Item = Place> {
+    starting_in(bytes, 0..bytes.len())
+}
+
+/// The same, of the places that start in a part of the bytes; they may end behind it.
+pub fn starting_in(bytes: &[u8], part: Range<usize>) -> impl Iterator<Item = Place> {
+    let (mut at, end) = (part.start, part.end.min(bytes.len()));
+    std::iter::from_fn(move || {
+        let found = (at..end).find_map(|at| place(bytes, at));
+        at = found.as_ref().map_or(end, |place| place.range.end);
+        found
+    })
 }
 
 /// The form that a whole text has.
@@ -300,7 +297,7 @@ mod tests {
             for len in [form.least, form.most] {
                 let key = format!("{}{}", form.prefix, body(form.alphabet, len));
                 let text = format!("KEY=\"{key}\" # {key}\n");
-                let found = find(text.as_bytes());
+                let found: Vec<Place> = find(text.as_bytes()).collect();
                 assert_eq!(found.len(), 2, "{}: {found:?}", form.name);
                 assert_eq!(&text[found[0].range.clone()], key);
                 assert_eq!(of(&key), Some(found[0].name));
@@ -317,7 +314,7 @@ mod tests {
         {
             for len in [form.least - 1, form.most + 1] {
                 let text = format!("{}{}", form.prefix, body(form.alphabet, len));
-                assert_eq!(find(text.as_bytes()), [], "{text}");
+                assert_eq!(find(text.as_bytes()).next(), None, "{text}");
             }
         }
     }
@@ -334,7 +331,7 @@ mod tests {
         let escaped = pem.replace('\n', "\\n");
         for key in [&telegram, &discord, &jwt, &pem, &escaped] {
             let text = format!("x {key}\n");
-            let found = find(text.as_bytes());
+            let found: Vec<Place> = find(text.as_bytes()).collect();
             assert_eq!(found.len(), 1, "{key}");
             assert_eq!(&text[found[0].range.clone()], key);
         }
@@ -357,14 +354,22 @@ mod tests {
             "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
             "sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk-sk",
         ] {
-            assert_eq!(find(text.as_bytes()), [], "{text}");
+            assert_eq!(find(text.as_bytes()).next(), None, "{text}");
         }
     }
 
     #[test]
-    fn a_search_gives_no_more_than_its_limit() {
+    fn a_search_of_parts_finds_what_a_search_of_the_whole_finds() {
         let key = format!("gsk_{} ", body(Letters, 52));
-        let text = key.repeat(MAX_PLACES + 1);
-        assert_eq!(find(text.as_bytes()).len(), MAX_PLACES);
+        let text = key.repeat(9);
+        let whole: Vec<Place> = find(text.as_bytes()).collect();
+        assert_eq!(whole.len(), 9);
+        for len in 1..text.len() {
+            let mut parts: Vec<Place> = Vec::new();
+            for start in (0..text.len()).step_by(len) {
+                parts.extend(starting_in(text.as_bytes(), start..start + len));
+            }
+            assert_eq!(parts, whole, "{len}");
+        }
     }
 }

@@ -131,3 +131,43 @@ fn refs_over_the_limit_of_a_report_still_make_it_unresolved() {
     assert_eq!(report["summary"]["unresolvedRefCount"], 1);
     assert_eq!(report["status"], "unresolved");
 }
+
+/// A database whose last row was deleted, behind so many others with what may be secrets.
+fn with_a_deleted_row(folder: &Folder, rows: usize) {
+    let sql = format!(
+        "PRAGMA secure_delete = 0; CREATE TABLE a (v TEXT); CREATE TABLE b (v TEXT);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+         INSERT INTO a SELECT '{{\"key\": \"agent:main:' || i || '\"}}' FROM n;
+         INSERT INTO b VALUES ('{{\"key\": \"{OTHER}\"}}'); DELETE FROM b;"
+    );
+    drop(database(folder, "many.sqlite", &sql));
+}
+
+#[test]
+fn no_number_of_look_alikes_hides_what_follows_them() {
+    let folder = Folder::new();
+    with_a_deleted_row(&folder, 5_000);
+    folder.put("many.txt", format!("{KEY}\n").repeat(5_000));
+    let report = folder.report(&[]);
+    assert_eq!(report["summary"]["storeResidueCount"], 1, "{report}");
+    assert_eq!(report["summary"]["keyCount"], 5_000);
+    assert_eq!(reasons(&report), ["4800 more findings are not listed"]);
+    // One value over what can be compared with the cells.
+    let folder = Folder::new();
+    with_a_deleted_row(&folder, 16_384);
+    let report = folder.report(&[]);
+    assert!(reasons(&report)[0].starts_with("over 16384 different values"));
+    assert_eq!(report["status"], "findings");
+}
+
+#[test]
+fn one_skipped_thing_too_many_is_counted_and_said() {
+    let folder = Folder::new();
+    for i in 0..10_001 {
+        std::os::unix::fs::symlink("..", folder.root.join(i.to_string())).unwrap();
+    }
+    let report = folder.report(&[]);
+    let reasons = reasons(&report);
+    assert_eq!(reasons.len(), 10_001);
+    assert_eq!(reasons[10_000], "1 more were skipped and are not listed");
+}

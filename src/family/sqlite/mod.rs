@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// The largest database, and the largest `-wal`, in bytes.
@@ -89,6 +90,20 @@ impl Image {
     /// # Errors
     /// [`SqliteError::Damaged`] if SQLite can't read all of it, or the work is over a limit.
     pub fn cells(&self, see: &mut dyn FnMut(&Cell<'_>)) -> Result<(), SqliteError> {
+        self.cells_while(&mut |cell| {
+            see(cell);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same, until `see` has had enough.
+    ///
+    /// # Errors
+    /// Those of [`Image::cells`].
+    pub fn cells_while(
+        &self,
+        see: &mut dyn FnMut(&Cell<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SqliteError> {
         let damaged = |error: rusqlite::Error| SqliteError::Damaged {
             path: self.path.clone(),
             why: kind(&error),
@@ -105,7 +120,12 @@ impl Image {
             return Err(SqliteError::Damaged { path, why });
         }
         for table in tables {
-            read_table(&connection, &table, see).map_err(damaged)?;
+            if read_table(&connection, &table, see)
+                .map_err(damaged)?
+                .is_break()
+            {
+                break;
+            }
         }
         Ok(())
     }
@@ -147,8 +167,8 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 fn read_table(
     connection: &Connection,
     table: &str,
-    see: &mut dyn FnMut(&Cell<'_>),
-) -> rusqlite::Result<()> {
+    see: &mut dyn FnMut(&Cell<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<ControlFlow<()>> {
     let quoted = table.replace('"', "\"\"");
     let mut statement = connection.prepare(&format!("SELECT * FROM \"{quoted}\""))?;
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
@@ -163,16 +183,19 @@ fn read_table(
         let label = label(row, &keys, &columns, number);
         for (i, column) in columns.iter().enumerate() {
             if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(i)? {
-                see(&Cell {
+                let cell = Cell {
                     table,
                     column,
                     row: &label,
                     bytes,
-                });
+                };
+                if see(&cell).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Columns that name a row, the plainest first.
