@@ -11,4 +11,5 @@ mod migrate {
     mod kills;
     mod losses;
     mod rows;
+    mod stays;
 }

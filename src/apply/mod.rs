@@ -5,6 +5,7 @@
 //! | [`Changes`], [`check()`], [`run()`]: check, store, compare, rewrite, scrub | here |
 //! | [`draft()`]: a plan and the files it names to [`Changes`] | [`mod@draft`] |
 //! | [`scrub()`]: further copies of the values, in the files of a folder | [`mod@scrub`] |
+//! | the variables of env files that are still read, and stay | `readers` |
 //! | [`Site`]: the folder that is changed | [`site`] |
 //! | [`Edit`]: one change as a person sees it, values masked | [`edit`] |
 //! | [`RowChange`]: profiles in a row of a database | [`row`] |
@@ -20,6 +21,7 @@
 
 pub mod draft;
 pub mod edit;
+mod readers;
 pub mod row;
 pub mod scrub;
 pub mod site;

@@ -5,6 +5,7 @@
 
 use super::draft::{Draft, Moved};
 use super::edit::{Edit, Shown};
+use super::readers::Readers;
 use super::site::{self, Site};
 use super::{Content, FileChange};
 use crate::config::target;
@@ -14,12 +15,11 @@ use crate::family::{Place, PlaceKind};
 use crate::plaintext::dotenv::{self, Assignment};
 use crate::plaintext::needles::{MIN_VALUE, Needles};
 use crate::plan;
+use crate::reference::SecretRef;
 use crate::reference::input::{MANAGED_MARKER, TEXT_PREFIX};
-use crate::reference::{SecretRef, Source};
 use crate::secret::SecretValue;
 use crate::store::files;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -39,16 +39,13 @@ pub fn scrub(
     let mut scrubber = Scrubber {
         needles: Needles::new(draft.moved.iter().map(|moved| &moved.value)),
         moved: &draft.moved,
-        env_names: env_names(draft, site)?,
+        readers: Readers::of(draft, site, places)?,
         scrubs: Vec::new(),
         warnings: Vec::new(),
     };
     let changed = |path: &Path| {
-        draft
-            .changes
-            .files
-            .iter()
-            .find(|change| change.path == path)
+        let mut changes = draft.changes.files.iter().chain(&draft.changes.scrubs);
+        changes.find(|change| change.path == path)
     };
     for place in places {
         match changed(&place.path) {
@@ -64,51 +61,10 @@ pub fn scrub(
     Ok(())
 }
 
-/// The names of variables that a ref, or a text of the config, still reads.
-fn env_names(draft: &Draft, site: &Site) -> Result<BTreeSet<String>, Failure> {
-    let mut names = BTreeSet::new();
-    let mut add = |reference: &SecretRef| {
-        if reference.source() == Source::Env {
-            names.insert(reference.id().to_owned());
-        }
-    };
-    let inputs = draft.config.secret_inputs().iter();
-    inputs
-        .filter_map(|input| input.reference())
-        .for_each(&mut add);
-    for agent in site.agents()? {
-        let store = site.store(&agent, &draft.config.defaults)?;
-        store.refs().for_each(|(_, reference)| add(reference));
-    }
-    let rewritten = draft.changes.files.iter().find(|c| c.path == site.config);
-    let config = match rewritten.and_then(|change| change.after.as_ref()) {
-        Some(after) => site::parse(&site.config, after)?,
-        None => site.config_document()?,
-    };
-    interpolated(config.value(), &mut names);
-    Ok(names)
-}
-
-/// The names in `${NAME}`, wherever one stands in a text.
-fn interpolated(value: &Value, names: &mut BTreeSet<String>) {
-    match value {
-        Value::String(text) => {
-            for part in text.split("${").skip(1) {
-                if let Some((name, _)) = part.split_once('}') {
-                    names.insert(name.to_owned());
-                }
-            }
-        }
-        Value::Array(values) => values.iter().for_each(|value| interpolated(value, names)),
-        Value::Object(object) => object.values().for_each(|value| interpolated(value, names)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 struct Scrubber<'a> {
     needles: Needles,
     moved: &'a [Moved],
-    env_names: BTreeSet<String>,
+    readers: Readers,
     scrubs: Vec<FileChange>,
     warnings: Vec<String>,
 }
@@ -243,8 +199,8 @@ impl Scrubber<'_> {
             if text.is_empty() || self.find_value(&value, known).is_none() {
                 return false;
             }
-            if self.env_names.contains(&assignment.name) {
-                kept.push(assignment.name.clone());
+            if let Some(why) = self.readers.need(&assignment.name) {
+                kept.push((assignment.name.clone(), why));
                 return false;
             }
             edits.push(Edit {
@@ -256,9 +212,8 @@ impl Scrubber<'_> {
             true
         };
         let after = Zeroizing::new(dotenv::without(bytes, &assignments, &mut gone));
-        for name in kept {
-            let path = path.display();
-            let text = format!("{path} keeps {name}: a ref or a text of the config reads it");
+        for (name, why) in kept {
+            let text = format!("{} keeps {name}: {why}", path.display());
             self.warnings.push(text);
         }
         Ok((!edits.is_empty()).then_some((after, edits)))

@@ -116,23 +116,18 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
     draft.moved.extend(moved);
     left.extend(own.left);
     draft.changes.files = theirs.changes();
-    let handled = theirs.sources();
-    let places: Vec<FamilyPlace> = found
-        .places
-        .into_iter()
-        .filter(|place| !handled.iter().any(|change| change.path == place.path))
-        .collect();
-    apply::scrub(&mut draft, wish.from, &places, plan.options)?;
+    draft.changes.rows = rows;
+    draft.changes.scrubs = theirs.sources();
+    let handled = draft.changes.scrubs.len();
+    apply::scrub(&mut draft, wish.from, &found.places, plan.options)?;
     // Copies first: as long as the file that its owner reads holds a value, it is found again.
-    let mut files = std::mem::take(&mut draft.changes.scrubs);
+    let mut files = draft.changes.scrubs.split_off(handled);
     files.extend(own.files);
     files.append(&mut draft.changes.files);
     draft.changes.files = files;
-    draft.changes.rows = rows;
-    draft.changes.scrubs = handled;
     let mut kept = kept;
-    residue::env_lines(&draft, &places, &mut left, &mut kept);
-    let (residue, more) = residue::find(&draft, &kept, &places);
+    residue::env_lines(&draft, &found.places, &mut left, &mut kept);
+    let (residue, more) = residue::find(&draft, &kept, &found.places);
     let mut skipped = found.skipped;
     skipped.extend(more);
     Ok(Migration {
