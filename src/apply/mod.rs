@@ -124,25 +124,32 @@ pub struct Report {
     pub scrubbed: Vec<PathBuf>,
 }
 
-/// Does everything, in the order of this module.
+/// Whether the folder's runtime still does not run.
+pub type Watch<'a> = &'a dyn Fn() -> Result<(), Failure>;
+
+/// Does everything, in the order of this module. `watch` is asked before the first value is stored,
+/// and again before the first file is rewritten.
 ///
 /// # Errors
-/// With nothing written: `config.conflict` if a file is not as it was read, `file.*` if it can't be
+/// With nothing written: what `watch` gives; `config.conflict` if a file is not as it was read, `file.*` if it can't be
 /// replaced, `record.exists` naming every record that holds another value, `vault.*`. Later:
 /// whatever stopped it, with how far it came; nothing is lost, and it can be run again.
 pub fn run(
     service: &mut dyn Service,
     changes: &Changes,
+    watch: Watch<'_>,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Report, Failure> {
     progress(Step::Checking);
     let mut report = Report::default();
     let missing = check(service, changes, &mut report)?;
+    watch().map_err(nothing_written)?;
     store(service, missing, progress, &mut report)?;
     if !changes.records.is_empty() {
         progress(Step::Comparing);
         compare_all(service, &changes.records)?;
     }
+    watch().map_err(|failure| stopped(failure, &report))?;
     for change in &changes.files {
         progress(Step::Rewriting(&change.path));
         replace(change).map_err(|failure| stopped(failure, &report))?;
@@ -297,6 +304,12 @@ fn replace(change: &FileChange) -> Result<(), Failure> {
     }
     files::clear_leftovers(path, after)?;
     Ok(())
+}
+
+/// Says that it did not begin.
+pub fn nothing_written(failure: Failure) -> Failure {
+    let text = format!("{}; nothing was written", failure.message);
+    Failure::new(failure.code, text)
 }
 
 /// Says how far it came.

@@ -95,7 +95,7 @@ impl World {
 
     fn apply(&mut self, plan: &Plan) -> Result<Report, Failure> {
         let draft = self.draft(plan)?;
-        run(&mut self.service, &draft.changes, &mut |_| {})
+        run(&mut self.service, &draft.changes, &|| Ok(()), &mut |_| {})
     }
 
     fn value(&mut self, name: &str) -> Option<String> {
@@ -185,7 +185,7 @@ fn a_file_that_changed_meanwhile_stops_everything() {
     let draft = world.draft(&plan).unwrap();
     let profiles = "state/agents/main/agent/auth-profiles.json";
     world.write(profiles, &PROFILES.replace("\"a\": 1", "\"a\": 2"));
-    let failure = run(&mut world.service, &draft.changes, &mut |_| {}).unwrap_err();
+    let failure = run(&mut world.service, &draft.changes, &|| Ok(()), &mut |_| {}).unwrap_err();
     assert_eq!(failure.code, Code::ConfigConflict);
     assert!(failure.message.contains("auth-profiles.json"), "{failure}");
     assert_eq!(world.read("state/reseal.json"), CONFIG);
@@ -266,7 +266,7 @@ fn the_steps_come_in_their_order() {
             Step::Scrubbing(path) => format!("scrub {}", name(path)),
         });
     };
-    run(&mut world.service, &draft.changes, &mut note).unwrap();
+    run(&mut world.service, &draft.changes, &|| Ok(()), &mut note).unwrap();
     let expected = [
         "check",
         "store 3",
@@ -300,13 +300,46 @@ fn an_older_entry_that_holds_more_than_a_moved_key_stays() {
         .iter()
         .any(|w| w.contains("auth.json still holds"));
     assert!(warned, "{:?}", draft.warnings);
-    run(&mut world.service, &draft.changes, &mut |_| {}).unwrap();
+    run(&mut world.service, &draft.changes, &|| Ok(()), &mut |_| {}).unwrap();
     let mut kept = auth;
     kept.as_object_mut()
         .unwrap()
         .retain(|key, _| !["bare", "twice"].contains(&key.as_str()));
     let now: Value = serde_json::from_str(&world.read(name)).unwrap();
     assert_eq!(now, kept);
+}
+
+/// The other runtime may start while a person reads the plan, or while values are sealed.
+#[test]
+fn what_starts_meanwhile_stops_the_run_before_its_first_write() {
+    let mut world = World::filled();
+    let plan = world.plan();
+    let draft = world.draft(&plan).unwrap();
+    let before = world.read("state/reseal.json");
+    let asked = std::cell::Cell::new(0);
+    for (last, words) in [
+        (1, "it runs; nothing was written"),
+        (
+            2,
+            "it runs; nothing is lost: 2 of the values went into the vault and 0 of the files",
+        ),
+    ] {
+        asked.set(0);
+        let watch = || {
+            asked.set(asked.get() + 1);
+            match asked.get() == last {
+                true => Err(Failure::new(Code::FolderBusy, "it runs")),
+                false => Ok(()),
+            }
+        };
+        let ran = run(&mut world.service, &draft.changes, &watch, &mut |_| {});
+        let failure = ran.unwrap_err();
+        assert!(failure.message.starts_with(words), "{failure}");
+        assert_eq!(failure.code, Code::FolderBusy);
+        assert_eq!(world.read("state/reseal.json"), before);
+        let is_sealed = world.value("openai/default").is_some();
+        assert_eq!(is_sealed, last == 2);
+    }
 }
 
 #[test]
@@ -324,7 +357,7 @@ fn a_link_that_should_go_stops_the_run() {
         }],
         ..Changes::default()
     };
-    let failure = run(&mut world.service, &changes, &mut |_| {}).unwrap_err();
+    let failure = run(&mut world.service, &changes, &|| Ok(()), &mut |_| {}).unwrap_err();
     assert!(failure.message.contains("link.json is a link"), "{failure}");
     assert_eq!(world.read("real.json"), KEY);
 }
@@ -339,7 +372,7 @@ fn a_half_done_run_is_finished() {
         files: draft.changes.files.into_iter().take(1).collect(),
         ..draft.changes
     };
-    run(&mut world.service, &changes, &mut |_| {}).unwrap();
+    run(&mut world.service, &changes, &|| Ok(()), &mut |_| {}).unwrap();
     let draft = world.draft(&plan).unwrap();
     assert_eq!((draft.changes.files.len(), draft.moved.len()), (1, 3));
     world.apply(&plan).unwrap();
@@ -412,7 +445,7 @@ fn refs_in_an_older_spelling_get_the_newer_form() {
     let plan = world.plan();
     let draft = world.draft(&plan).unwrap();
     assert!(draft.outside.is_empty() && draft.moved.is_empty());
-    run(&mut world.service, &draft.changes, &mut |_| {}).unwrap();
+    run(&mut world.service, &draft.changes, &|| Ok(()), &mut |_| {}).unwrap();
     let env = |id: &str| json!({"source": "env", "provider": "default", "id": id});
     let config: Value = serde_json::from_str(&world.read("state/reseal.json")).unwrap();
     assert_eq!(config["talk"]["apiKey"], env("TALK_KEY"));
@@ -462,7 +495,7 @@ fn another_runtimes_folder_is_pointed_at_this_program() {
         draft.warnings,
         ["coder: groq:work holds another value, and keeps it"]
     );
-    run(&mut world.service, &draft.changes, &mut |_| {}).unwrap();
+    run(&mut world.service, &draft.changes, &|| Ok(()), &mut |_| {}).unwrap();
     let config = world.read("claw/openclaw.json");
     assert!(config.contains("\"exec-provider\"") && !config.contains("canary"));
     let profiles = world.read("claw/agents/main/agent/auth-profiles.json");

@@ -3,6 +3,7 @@
 use super::claw::{Claw, contents, text};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// A time that is far off, in milliseconds.
 const FAR: u64 = 4_102_444_800_000;
@@ -224,18 +225,35 @@ fn a_value_of_our_own_is_never_replaced() {
 #[test]
 fn a_runtime_that_runs_is_left_alone() {
     let claw = era_a();
+    let from = claw.from();
+    let plan = claw.beside("plan.json");
+    let [from, plan] = [&from, &plan].map(|path| path.to_str().unwrap());
+    let drawn = claw.without_key(&["secrets", "plan", "--from", from, "--out", plan]);
+    assert!(drawn.status.success(), "{}", text(&drawn.stderr));
     let before = contents(&claw.from());
-    let lock = json!({"pid": std::process::id()}).to_string();
-    let path = format!("{MAIN}/auth-profiles.json.lock");
-    claw.put(&path, &lock);
-    let args = claw.migrate_args();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = claw.run(&args);
-    assert_eq!(output.status.code(), Some(8), "{}", text(&output.stderr));
-    let said = text(&output.stderr);
-    assert!(said.contains(&std::process::id().to_string()), "{said}");
-    fs::remove_file(claw.from().join(path)).unwrap();
+    let lock = json!({"pid": std::process::id(), "configPath": claw.from().join("openclaw.json")});
+    let uid = fs::metadata(claw.from()).unwrap().uid();
+    let gateway = claw.beside(&format!("tmp/openclaw-{uid}/gateway.0badcafe.lock"));
+    let store = claw.from().join(MAIN).join("auth-profiles.json.lock");
+    for path in [gateway, store] {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, lock.to_string()).unwrap();
+        let args = claw.migrate_args();
+        let migrate: Vec<&str> = args.iter().map(String::as_str).collect();
+        let apply = ["secrets", "apply", "--from", plan].to_vec();
+        for args in [migrate, apply] {
+            let output = claw.run(&args);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(8), "{said}");
+            assert!(said.contains(&std::process::id().to_string()), "{said}");
+            assert!(said.contains(path.to_str().unwrap()), "{said}");
+            assert!(said.contains("nothing was written"), "{said}");
+        }
+        fs::remove_file(path).unwrap();
+    }
     assert_eq!(contents(&claw.from()), before);
+    let output = claw.run(&["secrets", "apply", "--from", plan]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod resolve;
 pub mod restore;
 pub mod rm;
 pub mod set;
+mod stopped;
 
 use super::context::Context;
 use super::error::Done;

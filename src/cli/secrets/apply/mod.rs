@@ -3,6 +3,7 @@
 pub(in crate::cli::secrets) mod view;
 
 use super::plan::{program, site};
+use super::stopped;
 use crate::apply::draft::Outside;
 use crate::apply::{self, Draft, Report, Site, Step};
 use crate::cli::context::Context;
@@ -100,6 +101,9 @@ fn read(path: &Path) -> Result<Plan, CliError> {
 
 /// Carries out a plan on a folder, or shows what that would do.
 pub fn carry_out(context: &Context, plan: &Plan, site: &Site, wish: &Wish<'_>) -> Done {
+    check_stopped(site)
+        .map_err(apply::nothing_written)
+        .doing(DOING)?;
     let mut service = session::service(context, wish.unlock)?;
     let program = program(context)?;
     let mut draft = apply::draft(plan, site, &program, service.as_mut()).doing(DOING)?;
@@ -126,12 +130,25 @@ pub fn carry_out(context: &Context, plan: &Plan, site: &Site, wish: &Wish<'_>) -
         view.show_dry_run()?;
         return Ok(0);
     }
-    let report = write(context, &draft, service.as_mut())?;
+    let report = write(context, site, &draft, service.as_mut())?;
     view.show(&report)?;
     Ok(0)
 }
 
-fn write(context: &Context, draft: &Draft, service: &mut dyn Service) -> Result<Report, CliError> {
+/// Refuses another runtime's folder while that runs.
+fn check_stopped(site: &Site) -> Result<(), Failure> {
+    match site.own {
+        true => Ok(()),
+        false => stopped::check(site.folder()),
+    }
+}
+
+fn write(
+    context: &Context,
+    site: &Site,
+    draft: &Draft,
+    service: &mut dyn Service,
+) -> Result<Report, CliError> {
     let mut progress = |step: Step<'_>| {
         let text = match step {
             Step::Checking => "Checking every file ...".to_owned(),
@@ -142,7 +159,8 @@ fn write(context: &Context, draft: &Draft, service: &mut dyn Service) -> Result<
         };
         context.out.progress(&text);
     };
-    apply::run(service, &draft.changes, &mut progress).map_err(refused)
+    let watch = || check_stopped(site);
+    apply::run(service, &draft.changes, &watch, &mut progress).map_err(refused)
 }
 
 /// Says what to do about names that are taken.

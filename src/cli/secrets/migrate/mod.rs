@@ -4,13 +4,14 @@ mod export;
 mod view;
 
 use super::plan::{program, warn_of_owner};
+use super::stopped;
 use crate::apply::{self, Report, Site, Step};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::session::{self, UnlockArgs};
 use crate::cli::state_files;
 use crate::error::{Code, Failure};
-use crate::family::{Folder, lock};
+use crate::family::Folder;
 use crate::migrate::{self, Migration, Wish};
 use crate::name::AgentId;
 use crate::runtime::service::Service;
@@ -66,7 +67,9 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
     let environment = |name: &str| std::env::var_os(name);
     let folder = Folder::find(args.from.as_deref(), &environment).doing("find the state folder")?;
     check_not_own(context, &folder.root)?;
-    check_stopped(&folder).doing(DOING)?;
+    stopped::check(&folder)
+        .map_err(apply::nothing_written)
+        .doing(DOING)?;
     let site = Site::foreign(&folder.root).doing("find the state folder")?;
     let config = state_files::config(context).doing("read the config")?;
     let program = program(context)?;
@@ -94,9 +97,8 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
             let why = "it was declined; nothing was written";
             return Err(CliError::because(DOING, Code::InputCancelled, why));
         }
-        check_stopped(&folder).doing(DOING)?;
     }
-    let report = write(context, &migration, service.as_mut()).doing(DOING)?;
+    let report = write(context, &site, &migration, service.as_mut()).doing(DOING)?;
     view.show(&report)?;
     Ok(0)
 }
@@ -114,16 +116,9 @@ fn check_not_own(context: &Context, root: &Path) -> Result<(), CliError> {
     ))
 }
 
-fn check_stopped(folder: &Folder) -> Result<(), Failure> {
-    let temp = std::env::temp_dir();
-    match lock::held(folder, &[temp, PathBuf::from("/tmp")]) {
-        Some(held) => Err(held.into()),
-        None => Ok(()),
-    }
-}
-
 fn write(
     context: &Context,
+    site: &Site,
     migration: &Migration,
     service: &mut dyn Service,
 ) -> Result<Report, Failure> {
@@ -140,5 +135,6 @@ fn write(
         };
         context.out.progress(&text);
     };
-    apply::run(service, &migration.draft.changes, &mut progress)
+    let watch = || stopped::check(site.folder());
+    apply::run(service, &migration.draft.changes, &watch, &mut progress)
 }
