@@ -9,6 +9,7 @@ mod migrate {
     mod eras;
     mod export;
     mod kills;
+    mod links;
     mod losses;
     mod rows;
     mod stays;

@@ -131,9 +131,10 @@ pub type Watch<'a> = &'a dyn Fn() -> Result<(), Failure>;
 /// and again before the first file is rewritten.
 ///
 /// # Errors
-/// With nothing written: what `watch` gives; `config.conflict` if a file is not as it was read, `file.*` if it can't be
-/// replaced, `record.exists` naming every record that holds another value, `vault.*`. Later:
-/// whatever stopped it, with how far it came; nothing is lost, and it can be run again.
+/// With nothing written: what `watch` gives; `config.conflict` if a file is not as it was read,
+/// `file.*` if it can't be replaced, `record.exists` naming every record that holds another value,
+/// `vault.*`. Later: whatever stopped it, with how far it came; nothing is lost, and it can be run
+/// again.
 pub fn run(
     service: &mut dyn Service,
     changes: &Changes,
@@ -169,6 +170,14 @@ pub fn run(
 }
 
 impl Changes {
+    /// The files that change, each by the path without links: several lead to one file.
+    pub fn by_file(&self) -> BTreeMap<PathBuf, &FileChange> {
+        let changes = self.files.iter().chain(&self.scrubs);
+        changes
+            .map(|change| (site::real(&change.path), change))
+            .collect()
+    }
+
     /// True if there is nothing to do.
     pub fn is_empty(&self) -> bool {
         let files = self.files.is_empty() && self.scrubs.is_empty();
@@ -308,16 +317,19 @@ fn replace(change: &FileChange) -> Result<(), Failure> {
 
 /// Says that it did not begin.
 pub fn nothing_written(failure: Failure) -> Failure {
-    let text = format!("{}; nothing was written", failure.message);
+    let text = format!("{}{NOTHING_WRITTEN}", failure.message);
     Failure::new(failure.code, text)
 }
 
+const NOTHING_WRITTEN: &str = "; nothing was written";
+
 /// Says how far it came.
 fn stopped(failure: Failure, report: &Report) -> Failure {
+    // True of the file that stopped it, but not of the whole run.
+    let why = failure.message.trim_end_matches(NOTHING_WRITTEN);
     let text = format!(
-        "{}; nothing is lost: {} of the values went into the vault and {} of the files were \
+        "{why}; nothing is lost: {} of the values went into the vault and {} of the files were \
          rewritten before it stopped, so run it again",
-        failure.message,
         report.stored.len() + report.reused.len(),
         report.rewritten.len() + report.scrubbed.len(),
     );

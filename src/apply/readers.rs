@@ -32,12 +32,13 @@ impl Readers {
             names: BTreeMap::new(),
             unread: None,
         };
+        let changed = draft.changes.by_file();
         let mut paths = vec![site.config.clone()];
         for agent in site.agents()? {
             paths.push(site.profiles(&agent));
         }
         for path in paths {
-            if let Some(document) = file_of(draft, &path)? {
+            if let Some(document) = file_of(&changed, &path)? {
                 readers.value(document.value(), &path);
             }
         }
@@ -46,7 +47,7 @@ impl Readers {
                 PlaceKind::Include
                 | PlaceKind::AuthProfiles
                 | PlaceKind::LegacyAuth
-                | PlaceKind::LegacyOAuth => file_of(draft, &place.path),
+                | PlaceKind::LegacyOAuth => file_of(&changed, &place.path),
                 PlaceKind::AgentDatabase => row_of(draft, &place.path, Table::Agent),
                 PlaceKind::SharedDatabase => row_of(draft, &place.path, Table::Shared),
                 _ => continue,
@@ -109,10 +110,12 @@ impl Readers {
     }
 }
 
+/// The files that change, by their real path.
+type Changed<'a> = BTreeMap<PathBuf, &'a FileChange>;
+
 /// What a file holds once the draft is carried out; `None` if it is not there then.
-fn file_of(draft: &Draft, path: &Path) -> Result<Option<Document>, Failure> {
-    let changes = draft.changes.files.iter().chain(&draft.changes.scrubs);
-    let bytes = match changes.into_iter().find(|change| change.path == path) {
+fn file_of(changed: &Changed<'_>, path: &Path) -> Result<Option<Document>, Failure> {
+    let bytes = match changed.get(&site::real(path)) {
         Some(FileChange { after, .. }) => after.clone(),
         None => site::read(path)?,
     };

@@ -43,12 +43,9 @@ pub fn scrub(
         scrubs: Vec::new(),
         warnings: Vec::new(),
     };
-    let changed = |path: &Path| {
-        let mut changes = draft.changes.files.iter().chain(&draft.changes.scrubs);
-        changes.find(|change| change.path == path)
-    };
+    let changed = draft.changes.by_file();
     for place in places {
-        match changed(&place.path) {
+        match changed.get(&site::real(&place.path)) {
             Some(change) => scrubber.look_at_rewritten(change),
             None => scrubber.place(place, options)?,
         }

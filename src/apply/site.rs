@@ -9,6 +9,7 @@ use crate::profile::Store;
 use crate::reference::Defaults;
 use crate::runtime::ground;
 use crate::store::{StateDir, files};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -83,6 +84,31 @@ impl Site {
         Ok(agents)
     }
 
+    /// Each agent with the one whose profiles file it has: itself, or, if several reach one file by
+    /// links, `main` or else the first by id.
+    ///
+    /// # Errors
+    /// Those of [`Site::agents`].
+    pub fn holders(&self) -> Result<BTreeMap<AgentId, AgentId>, Failure> {
+        let mut agents = self.agents()?;
+        agents.sort_by_key(|agent| *agent != AgentId::main());
+        let mut files: BTreeMap<PathBuf, AgentId> = BTreeMap::new();
+        let holder = |agent: AgentId| {
+            let file = files.entry(real(&self.profiles(&agent)));
+            let holder = file.or_insert_with(|| agent.clone()).clone();
+            (agent, holder)
+        };
+        Ok(agents.into_iter().map(holder).collect())
+    }
+
+    /// The agents that have a profiles file of their own.
+    ///
+    /// # Errors
+    /// Those of [`Site::agents`].
+    pub fn stores(&self) -> Result<BTreeSet<AgentId>, Failure> {
+        Ok(self.holders()?.into_values().collect())
+    }
+
     /// The config as a document; an empty one if there is no file.
     ///
     /// # Errors
@@ -110,6 +136,14 @@ impl Site {
             None => self.state().auth_profiles(agent),
         }
     }
+}
+
+/// The file that a path leads to, without links; it need not be there.
+pub fn real(path: &Path) -> PathBuf {
+    let whole = path.canonicalize();
+    let in_folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    let real = whole.ok().or_else(in_folder);
+    real.unwrap_or_else(|| path.to_path_buf())
 }
 
 /// A file's bytes; `None` if there is none.

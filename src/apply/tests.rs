@@ -321,7 +321,7 @@ fn what_starts_meanwhile_stops_the_run_before_its_first_write() {
         (1, "it runs; nothing was written"),
         (
             2,
-            "it runs; nothing is lost: 2 of the values went into the vault and 0 of the files",
+            "it runs; nothing is lost: 3 of the values went into the vault and 0 of the files",
         ),
     ] {
         asked.set(0);

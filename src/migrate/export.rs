@@ -278,7 +278,7 @@ impl Work<'_> {
     fn leave(&mut self, profile: &str, why: impl Into<String>) {
         let place = format!("{}: {profile}", self.agent);
         let why = why.into();
-        self.export.left.push(Left { place, why });
+        self.export.left.push(Left::new(place, why));
     }
 }
 

@@ -36,7 +36,7 @@ use crate::error::{Code, Failure};
 use crate::family::{Era, Place as FamilyPlace, PlaceKind, Skipped};
 use crate::name::{AgentId, Alias, ProfileId, RecordName};
 use crate::oauth::{Account, AccountInfo};
-use crate::plan::{self, Drawn, Left, Place, ProfileField, Upsert, Via, draw};
+use crate::plan::{self, Drawn, Left, LeftKind, Place, ProfileField, Upsert, Via, draw};
 use crate::profile::routing::Mode;
 use crate::profile::{ProfileType, Store};
 use crate::reference::{SecretRef, Source};
@@ -194,7 +194,7 @@ impl<'a> Work<'a> {
     fn drawn(&mut self, places: &[FamilyPlace]) -> Result<(), Failure> {
         self.era = Era::of(places);
         let (mut agents, mut files) = (Vec::new(), BTreeMap::new());
-        for agent in self.wish.from.agents()? {
+        for agent in self.wish.from.stores()? {
             let store = self.wish.from.store(&agent, &self.config.defaults)?;
             let file = Document::parse(store.text(), store.name())?;
             files.insert(agent.clone(), file);
@@ -219,8 +219,9 @@ impl<'a> Work<'a> {
             }
             Place::Config(_) => true,
         });
-        let is_account = |left: &Left| left.why.contains("secrets migrate");
-        self.left = left.into_iter().filter(|left| !is_account(left)).collect();
+        // `profiles` moves or lists them.
+        let is_other = |left: &Left| left.kind == LeftKind::Other;
+        self.left = left.into_iter().filter(is_other).collect();
         self.plan = plan;
         Ok(())
     }
@@ -402,8 +403,7 @@ impl<'a> Work<'a> {
     }
 
     fn leave(&mut self, place: String, why: impl Into<String>) {
-        let why = why.into();
-        self.left.push(Left { place, why });
+        self.left.push(Left::new(place, why));
     }
 
     /// The provider, if only accounts and legacy entries need it.

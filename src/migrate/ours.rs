@@ -3,7 +3,6 @@
 //! A profile that is there already stays. Only fields that this program knows are written, so that
 //! nothing in plaintext comes with them.
 
-use super::rows::Shelf;
 use super::theirs::{Edited, Theirs, record_of};
 use super::{Left, Work};
 use crate::apply::{FileChange, Shown, site};
@@ -61,7 +60,7 @@ impl Work<'_> {
                 let Some(name) = name else {
                     let place = format!("{agent}: {}", profile.id);
                     let why = format!("it points at {reference}, which their config resolves");
-                    own.left.push(Left { place, why });
+                    own.left.push(Left::new(place, why));
                     continue;
                 };
                 let kind = self.kind_of(&name);
@@ -80,7 +79,7 @@ impl Work<'_> {
                             "this program has a profile of that id, which stays; the other one's \
                              value is {reference}"
                         );
-                        own.left.push(Left { place, why });
+                        own.left.push(Left::new(place, why));
                     }
                     continue;
                 }
@@ -121,7 +120,8 @@ impl Work<'_> {
             None => Document::empty(""),
         };
         // Era A has the tables in the profiles file; where both have an entry, the state file wins.
-        let older = theirs.profiles(&Shelf::file(agent))?.document.clone();
+        let file = theirs.file(agent);
+        let older = theirs.profiles(&file)?.document.clone();
         let row = theirs.state(agent);
         let mut file = Edited::read(self.wish.own.auth_state(agent), NEW_STATE)?;
         for (table, check) in TABLES {

@@ -3,7 +3,7 @@
 //! Nothing here changes anything: what these files are (sessions, logs, databases, backups of
 //! others) is not understood well enough to be rewritten.
 
-use crate::apply::{Content, Draft, RowChange, Shown};
+use crate::apply::{Content, Draft, RowChange, Shown, site};
 use crate::config::target;
 use crate::error::Failure;
 use crate::family::sqlite::{Cell, Image};
@@ -14,7 +14,7 @@ use crate::plaintext::needles::Needles;
 use crate::plan::Left;
 use crate::secret::SecretValue;
 use crate::store::files;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -49,10 +49,7 @@ pub(super) fn find(
     if needles.is_empty() {
         return (found, skipped);
     }
-    let changes = draft.changes.files.iter().chain(&draft.changes.scrubs);
-    let changed: BTreeMap<_, _> = changes
-        .map(|change| (&change.path, change.after.as_ref()))
-        .collect();
+    let changed = draft.changes.by_file();
     for place in places {
         let path = &place.path;
         if is_beside(draft, path) {
@@ -63,10 +60,9 @@ pub(super) fn find(
             .rows
             .iter()
             .find(|row| row.change.path == *path);
-        let read = match changed.get(path) {
+        let read = match changed.get(&site::real(path)) {
             _ if row.is_some() => row.map(rest_of).transpose(),
-            Some(None) => continue,
-            Some(Some(after)) => Ok(Some((*after).clone())),
+            Some(change) => Ok(change.after.clone()),
             None => match files::read(path, MAX_SEARCHED) {
                 Ok(bytes) => Ok(bytes.map(Zeroizing::new)),
                 Err(error) => Err(Failure::from(error)),
@@ -158,12 +154,10 @@ pub(super) fn env_lines(
             let stays = !gone.contains(&(&place.path, name.as_str()));
             if secret && stays && marker::of(text).is_none() {
                 kept.push(assignment.value(&bytes));
-                left.push(Left {
-                    place: format!("{}, line {}: {name}", place.path.display(), assignment.line),
-                    why: "a variable that programs read from the environment; store it with \
-                          `reseal secrets set` and start them with `reseal run --env`"
-                        .to_owned(),
-                });
+                let at = format!("{}, line {}: {name}", place.path.display(), assignment.line);
+                let why = "a variable that programs read from the environment; store it with \
+                           `reseal secrets set` and start them with `reseal run --env`";
+                left.push(Left::new(at, why));
             }
         }
     }

@@ -72,7 +72,7 @@ impl Work<'_> {
             return Ok(Err(why.to_owned()));
         }
         let shelf = Shelf {
-            agent,
+            agent: theirs.holder(&agent).clone(),
             row: Some((table, place.path.clone())),
         };
         theirs.add_row(shelf.clone(), row)?;

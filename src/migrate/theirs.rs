@@ -81,6 +81,8 @@ impl Edited {
 pub(super) struct Theirs<'a> {
     site: &'a Site,
     config: Edited,
+    /// Which agent's profiles file an agent has: links may lead several to one.
+    holders: BTreeMap<AgentId, AgentId>,
     profiles: BTreeMap<Shelf, Edited>,
     /// Rows whose database has a log, and the order and usage beside rows.
     logs: BTreeSet<Shelf>,
@@ -104,13 +106,15 @@ impl<'a> Theirs<'a> {
         };
         let config = edited(site.config.clone(), "{}\n")?;
         let mut profiles = BTreeMap::new();
-        for agent in site.agents()? {
+        let holders = site.holders()?;
+        for agent in site.stores()? {
             let file = edited(site.profiles(&agent), NEW_PROFILES)?;
             profiles.insert(Shelf::file(&agent), file);
         }
         Ok(Self {
             site,
             config,
+            holders,
             profiles,
             logs: BTreeSet::new(),
             states: BTreeMap::new(),
@@ -120,16 +124,16 @@ impl<'a> Theirs<'a> {
 
     /// The agents, `main` first: what several share is named after it.
     pub(super) fn agents(&self) -> Vec<AgentId> {
-        let agents = self.profiles.keys().map(|shelf| shelf.agent.clone());
-        let mut agents: Vec<AgentId> = agents.collect();
-        // Those of one agent stand together.
-        agents.dedup();
+        let stores = self.profiles.keys().map(|shelf| &shelf.agent);
+        let agents: BTreeSet<&AgentId> = stores.chain(self.holders.keys()).collect();
+        let mut agents: Vec<AgentId> = agents.into_iter().cloned().collect();
         agents.sort_by_key(|agent| *agent != AgentId::main());
         agents
     }
 
     /// The stores of an agent: the first that has a profile wins.
     pub(super) fn shelves(&self, agent: &AgentId) -> Vec<Shelf> {
+        let agent = self.holder(agent);
         let shelves = self.profiles.keys().filter(|shelf| shelf.agent == *agent);
         let mut shelves: Vec<Shelf> = shelves.cloned().collect();
         shelves.sort_by_key(|shelf| shelf.row.is_none());
@@ -139,7 +143,17 @@ impl<'a> Theirs<'a> {
     /// The store that takes new profiles.
     pub(super) fn home(&self, agent: &AgentId) -> Shelf {
         let first = self.shelves(agent).into_iter().next();
-        first.unwrap_or_else(|| Shelf::file(agent))
+        first.unwrap_or_else(|| self.file(agent))
+    }
+
+    /// The agent whose files these are.
+    pub(super) fn holder<'s>(&'s self, agent: &'s AgentId) -> &'s AgentId {
+        self.holders.get(agent).unwrap_or(agent)
+    }
+
+    /// The profiles file of an agent.
+    pub(super) fn file(&self, agent: &AgentId) -> Shelf {
+        Shelf::file(self.holder(agent))
     }
 
     /// Takes in a row of a database.
@@ -166,7 +180,7 @@ impl<'a> Theirs<'a> {
 
     /// Order and usage that an agent's database holds.
     pub(super) fn state(&self, agent: &AgentId) -> Option<&Document> {
-        self.states.get(agent)
+        self.states.get(self.holder(agent))
     }
 
     /// The rows' changes. One that holds our refs beside a log was left so by a run that did not
@@ -438,7 +452,9 @@ impl Work<'_> {
     /// The accounts of all profiles, and the tokens that the config calls accounts.
     pub(super) fn profiles(&mut self, theirs: &mut Theirs<'_>) -> Result<(), Failure> {
         let agents = theirs.agents().into_iter();
-        let shelves: Vec<Shelf> = agents.flat_map(|agent| theirs.shelves(&agent)).collect();
+        let mut shelves: Vec<Shelf> = agents.flat_map(|agent| theirs.shelves(&agent)).collect();
+        let mut seen = BTreeSet::new();
+        shelves.retain(|shelf| seen.insert(shelf.clone()));
         for shelf in shelves {
             let store = theirs.store(&shelf, &self.config)?;
             for found in store.plaintext() {
@@ -448,12 +464,25 @@ impl Work<'_> {
                 let id = found.profile;
                 // One field after the other is found; the first moves the whole entry.
                 let still = SECRET_FIELDS.iter().any(|field| entry.contains_key(*field));
-                if !found.shadowed && still {
-                    self.profile(theirs, &shelf, &id, &entry)?;
+                match found.shadowed {
+                    true => self.shadowed(&shelf, &id, found.field),
+                    false if still => self.profile(theirs, &shelf, &id, &entry)?,
+                    false => {}
                 }
             }
         }
         Ok(())
+    }
+
+    /// Plaintext beside a ref may be the only copy of a value that nothing uses any more.
+    fn shadowed(&mut self, shelf: &Shelf, id: &ProfileId, field: &str) {
+        let place = format!("{}: {id}", shelf.agent);
+        // The plan lists those of static profiles in files, by their field.
+        let with_field = format!("{place} ({field})");
+        if self.left.iter().all(|left| left.place != with_field) {
+            let why = "a ref beside it is used instead; remove it if it is not the only copy";
+            self.leave_once(place, why.to_owned());
+        }
     }
 
     fn profile(

@@ -37,6 +37,26 @@ pub struct Left {
     pub place: String,
     /// Why, and what moves it.
     pub why: String,
+    /// What it is, for programs.
+    pub kind: LeftKind,
+}
+
+/// What a plan can't move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftKind {
+    /// The tokens of an account, which only a migration moves.
+    Account,
+    /// Anything else.
+    Other,
+}
+
+impl Left {
+    /// Anything but an account.
+    pub fn new(place: String, why: impl Into<String>) -> Self {
+        let why = why.into();
+        let kind = LeftKind::Other;
+        Self { place, why, kind }
+    }
 }
 
 /// The definition of a provider that runs this program in another runtime's config. Both paths are
@@ -160,7 +180,10 @@ fn draw_profiles(config: &Config, agent: &AgentId, store: &Store, via: &Via, dra
             let place = format!("{agent}: {}", found.profile);
             if drawn.left.last().is_none_or(|left| left.place != place) {
                 let why = "the tokens of an account: `reseal secrets migrate` moves them";
-                drawn.leave(place, why.to_owned());
+                drawn.left.push(Left {
+                    kind: LeftKind::Account,
+                    ..Left::new(place, why)
+                });
             }
             continue;
         } else if found.shadowed {
@@ -217,7 +240,7 @@ fn profile_target(agent: &AgentId, profile: &Profile, reference: SecretRef) -> T
 
 impl Drawn {
     fn leave(&mut self, place: String, why: String) {
-        self.left.push(Left { place, why });
+        self.left.push(Left::new(place, why));
     }
 
     /// A profile may hold its key in two fields; one target stands for both.

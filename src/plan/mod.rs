@@ -20,7 +20,7 @@ mod kind;
 mod read;
 mod write;
 
-pub use draw::{Drawn, Left, Via, draw};
+pub use draw::{Drawn, Left, LeftKind, Via, draw};
 
 use crate::document::{DocumentError, Path};
 use crate::error::{Code, Coded};

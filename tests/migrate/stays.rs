@@ -5,12 +5,24 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
 
+const PROFILES: &str = "agents/main/agent/auth-profiles.json";
 const AGENT: &str = "agents/main/agent/openclaw-agent.sqlite";
 const AGENT_SCHEMA: &str = "
     CREATE TABLE auth_profile_store (store_key TEXT NOT NULL PRIMARY KEY, store_json TEXT NOT NULL,
         updated_at INTEGER NOT NULL);
     CREATE TABLE auth_profile_state (state_key TEXT NOT NULL PRIMARY KEY, state_json TEXT NOT NULL,
         updated_at INTEGER NOT NULL);";
+
+/// Puts profiles into the database of `main`.
+fn put_row(claw: &Claw, store: &Value) {
+    claw.put(AGENT, "");
+    let connection = Connection::open(claw.from().join(AGENT)).unwrap();
+    let sql = format!("PRAGMA journal_mode = WAL; {AGENT_SCHEMA}");
+    connection.execute_batch(&sql).unwrap();
+    let insert = "INSERT INTO auth_profile_store VALUES ('primary', ?1, 1)";
+    connection.execute(insert, [store.to_string()]).unwrap();
+    connection.close().unwrap();
+}
 
 /// A key in the config, and the same in two variables of the env file.
 fn keyed(more: &Value) -> (Claw, String) {
@@ -61,16 +73,10 @@ fn a_variable_that_an_include_reads_stays() {
 #[test]
 fn a_variable_that_a_row_reads_stays() {
     let (mut claw, key) = keyed(&json!({}));
-    claw.put(AGENT, "");
     let store = json!({"version": 1, "profiles": {
         "groq:default": {"type": "api_key", "provider": "groq",
             "keyRef": {"source": "env", "provider": "default", "id": "GROQ_API_KEY"}}}});
-    let connection = Connection::open(claw.from().join(AGENT)).unwrap();
-    let sql = format!("PRAGMA journal_mode = WAL; {AGENT_SCHEMA}");
-    connection.execute_batch(&sql).unwrap();
-    let insert = "INSERT INTO auth_profile_store VALUES ('primary', ?1, 1)";
-    connection.execute(insert, [store.to_string()]).unwrap();
-    connection.close().unwrap();
+    put_row(&claw, &store);
     assert_kept(&mut claw, key, "openclaw-agent.sqlite");
 }
 
@@ -89,4 +95,41 @@ fn all_variables_stay_beside_an_include_that_is_broken() {
             .to_string()
             .contains("more.json can't be read")
     );
+}
+
+/// Nothing uses them any more, and nobody knows whether they are the only copy.
+#[test]
+fn tokens_beside_a_ref_are_listed() {
+    let reference = json!({"source": "env", "provider": "default", "id": "SOME_TOKEN"});
+    for (file, in_row) in [(PROFILES, false), (AGENT, true)] {
+        let mut claw = Claw::new();
+        claw.put("openclaw.json", "{}");
+        let mut stays = |id: &str| claw.stays(file, &format!("main: {id}"));
+        let [access, refresh] = [0, 1].map(|_| stays("openai-codex:me"));
+        let key = stays("groq:default");
+        let store = json!({"version": 1, "profiles": {
+            "openai-codex:me": {"type": "oauth", "provider": "openai-codex", "access": access,
+                "refresh": refresh, "expires": 4_102_444_800_000_u64, "oauthRef": reference},
+            "groq:default": {"type": "api_key", "provider": "groq", "key": key,
+                "keyRef": reference},
+        }});
+        match in_row {
+            false => claw.put(file, &store.to_string()),
+            true => put_row(&claw, &store),
+        }
+        let report = claw.migrate(&[]);
+        claw.check(&report);
+        for id in ["openai-codex:me", "groq:default"] {
+            let left = report["left"].as_array().unwrap().iter();
+            let place = format!("main: {id}");
+            let listed = left.filter(|left| left["place"].as_str().unwrap().starts_with(&place));
+            let listed: Vec<&Value> = listed.collect();
+            let why = "a ref beside it is used instead; remove it if it is not the only copy";
+            assert!(
+                listed.iter().any(|left| left["why"] == why),
+                "{id}: {report:#}"
+            );
+        }
+        assert!(claw.records().is_empty());
+    }
 }

@@ -94,6 +94,7 @@ pub fn draft(
     let mut work = Work {
         plan,
         site,
+        holders: site.holders()?,
         program,
         original,
         records: records(service)?,
@@ -162,6 +163,8 @@ fn records(service: &mut dyn Service) -> Result<BTreeMap<RecordName, RecordInfo>
 struct Work<'a> {
     plan: &'a Plan,
     site: &'a Site,
+    /// Which agent's profiles file an agent has.
+    holders: BTreeMap<AgentId, AgentId>,
     program: &'a Program,
     /// The config as it stands, for the lines of edits.
     original: Document,
@@ -187,6 +190,7 @@ impl Work<'_> {
         match &target.place {
             Place::Config(path) => self.config_target(target, path, document, config),
             Place::Profile { agent, .. } => {
+                let agent = self.holders.get(agent).unwrap_or(agent);
                 if !stores.contains_key(agent) {
                     stores.insert(agent.clone(), Profiles::read(self.site, agent, old)?);
                 }
@@ -348,7 +352,7 @@ impl Work<'_> {
         let inputs = config.secret_inputs().iter();
         let mut inputs = inputs.filter(|input| input.reference().is_some_and(gone));
         let mut needed = inputs.next().map(|input| input.path.to_string());
-        for agent in self.site.agents()? {
+        for agent in self.site.stores()? {
             let store = match stores.get(&agent) {
                 Some(profiles) => profiles.store.clone(),
                 None => self.site.store(&agent, &config.defaults)?,

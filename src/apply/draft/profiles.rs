@@ -130,7 +130,7 @@ impl Work<'_> {
         if self.moved.is_empty() {
             return Ok(());
         }
-        for agent in self.site.agents()? {
+        for agent in self.site.stores()? {
             if !stores.contains_key(&agent) {
                 stores.insert(agent.clone(), Profiles::read(self.site, &agent, config)?);
             }

@@ -93,7 +93,7 @@ pub fn tell(context: &Context, site: &Site, drawn: &Drawn) {
             "{count} {what} in an older spelling can get the newer form."
         ));
     }
-    for Left { place, why } in &drawn.left {
+    for Left { place, why, .. } in &drawn.left {
         context.out.warn(&shown(&format!("{place} stays: {why}")));
     }
 }
@@ -170,7 +170,7 @@ impl Found {
         let config = Config::read(&document, Trust::Own)?;
         let root = document.value().clone();
         let mut agents = Vec::new();
-        for agent in site.agents()? {
+        for agent in site.stores()? {
             let store = site.store(&agent, &config.defaults)?;
             agents.push((agent, store));
         }
@@ -206,12 +206,9 @@ impl Found {
         let agents: Vec<_> = agents.filter(|(agent, _)| chosen(agent)).collect();
         let mut drawn = draw(&self.config, &agents, via);
         if self.includes {
-            drawn.left.push(Left {
-                place: "$include".to_owned(),
-                why: "files that the config includes are not planned; `reseal secrets audit` \
-                      looks into them"
-                    .to_owned(),
-            });
+            let why = "files that the config includes are not planned; `reseal secrets audit` \
+                       looks into them";
+            drawn.left.push(Left::new("$include".to_owned(), why));
         }
         drawn
     }

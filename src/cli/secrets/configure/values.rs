@@ -65,7 +65,7 @@ pub(super) fn ask_each(
         } else {
             let place = target.place.to_string();
             let why = "you left it".to_owned();
-            drawn.left.push(Left { place, why });
+            drawn.left.push(Left::new(place, why));
         }
     }
     drawn.plan.targets.extend(respelled);
