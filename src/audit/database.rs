@@ -10,6 +10,7 @@ use super::lines::Hit;
 use super::report::FindingCode;
 use super::{Audit, credential, file, lines};
 use crate::document::Document;
+use crate::family::sqlite::records::Pieces;
 use crate::family::sqlite::{Cell, Image};
 use crate::family::{Place, PlaceKind};
 use crate::plaintext::needles::{MAX_VALUES, Needles};
@@ -29,7 +30,8 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
     let mut remains = Remains::default();
     let areas = [("the file", image.main()), ("the -wal", image.wal())];
     for (area, (_, bytes)) in areas.iter().enumerate() {
-        remains.search(audit, place, area, bytes);
+        let pieces = Pieces::new(bytes, image.usable());
+        remains.search(audit, place, (area, bytes), pieces);
     }
     let looked_for = Needles::new(&remains.values);
     let mut live = vec![false; remains.values.len()];
@@ -53,6 +55,7 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
         );
         audit.skip(&place.path, why);
     }
+    remains.spread(&mut live);
     // Without all cells nothing is known of what they no longer hold.
     if audit.is_late(place) {
         return;
@@ -81,20 +84,36 @@ struct Remains<'b> {
 
 impl<'b> Remains<'b> {
     /// Places in raw bytes that hold a secret: known values, forms of keys, fields by their names.
-    fn search(&mut self, audit: &mut Audit<'_>, place: &Place, area: usize, bytes: &'b [u8]) {
+    /// None reaches over the border of a column.
+    fn search(
+        &mut self,
+        audit: &mut Audit<'_>,
+        place: &Place,
+        (area, bytes): (usize, &'b [u8]),
+        mut pieces: Pieces<'_>,
+    ) {
         let mut end = 0;
         for stretch in lines::stretches(bytes.len()) {
             if audit.is_late(place) {
                 return;
             }
-            let mut found = lines::hits(audit, bytes, stretch.clone());
-            found.extend(fields(bytes, stretch).map(|range| Hit {
-                range,
-                record: None,
-                form: None,
-            }));
-            for hit in lines::apart(found, &mut end) {
-                self.note(area, &bytes[hit.range]);
+            let mut at = stretch.start;
+            while at < stretch.end {
+                let piece = pieces.at(at);
+                let within = &bytes[piece.clone()];
+                let part = at - piece.start..piece.end.min(stretch.end) - piece.start;
+                at = piece.start + part.end;
+                let mut found = lines::hits(audit, within, part.clone());
+                found.extend(fields(within, part).map(|range| Hit {
+                    range,
+                    record: None,
+                    form: None,
+                }));
+                let mut end_here = usize::saturating_sub(end, piece.start);
+                for hit in lines::apart(found, &mut end_here) {
+                    self.note(area, &within[hit.range]);
+                }
+                end = piece.start + end_here;
             }
         }
     }
@@ -112,6 +131,39 @@ impl<'b> Remains<'b> {
             }
         };
         self.places[number][area] += 1;
+    }
+
+    /// Takes for live what is the start of a live value, cut by the end of a page, and what starts
+    /// with one, since it was read over the border of a column that is no longer known.
+    fn spread(&self, live: &mut [bool]) {
+        let all = self.numbers.iter();
+        let mut values: Vec<&[u8]> = all.filter(|(_, n)| live[**n]).map(|(v, _)| *v).collect();
+        values.sort_unstable();
+        for (value, number) in &self.numbers {
+            if live[*number] {
+                continue;
+            }
+            let next = values.partition_point(|live| live <= value);
+            let is_cut = values.get(next).is_some_and(|v| v.starts_with(value));
+            live[*number] = is_cut || starts_with_any(value, &values[..next]);
+        }
+    }
+}
+
+/// True if one of the values, which are in order, is the start of the text.
+fn starts_with_any(mut text: &[u8], values: &[&[u8]]) -> bool {
+    let mut values = values;
+    loop {
+        let behind = values.partition_point(|value| *value <= text);
+        values = &values[..behind];
+        let Some(last) = values.last() else {
+            return false;
+        };
+        let shared = last.iter().zip(text).take_while(|(a, b)| a == b).count();
+        if shared == last.len() {
+            return true;
+        }
+        text = &text[..shared];
     }
 }
 

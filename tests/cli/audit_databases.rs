@@ -112,3 +112,58 @@ fn a_database_of_any_bytes_is_skipped_and_said() {
         "{report}"
     );
 }
+
+/// What an audit says of a database made by these statements.
+fn codes_of(sql: &str) -> Vec<String> {
+    let folder = Folder::new();
+    let path = folder.root.join("a.sqlite");
+    let database = Connection::open(&path).unwrap();
+    let plain = "PRAGMA secure_delete = 0; PRAGMA wal_autocheckpoint = 0;";
+    database.execute_batch(plain).unwrap();
+    database.execute_batch(sql).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    codes(&folder.report(&[]))
+}
+
+#[test]
+fn no_value_is_read_over_the_border_of_a_column() {
+    // In a row, the copies of it that are left of older states, and where another row was.
+    for mode in ["wal", "delete"] {
+        let sql = format!(
+            "PRAGMA journal_mode = {mode}; CREATE TABLE t (a TEXT, b TEXT, c TEXT);
+             INSERT INTO t VALUES ('{KEY}', 'tail', 'a1'), ('x', 'y', 'z');
+             UPDATE t SET b = 'other-tail' WHERE c = 'a1'; UPDATE t SET b = 'third-' || rowid;"
+        );
+        assert_eq!(codes_of(&sql), ["PLAINTEXT_FOUND"], "{mode}");
+    }
+    // Two columns that are a key only together.
+    let half = "Zq7RkW3xNp5LtB2vHdGyJ8sCZq7RkW3xNp5LtB2vHdGyJ8sCZq7R";
+    let sql = format!("CREATE TABLE t (a TEXT, b TEXT); INSERT INTO t VALUES ('gsk_', '{half}')");
+    assert_eq!(codes_of(&sql), Vec::<String>::new());
+    // A deleted key behind the text of another column, on a page that is free, and one in a page
+    // that is in use.
+    for end in ["DROP TABLE t", "DELETE FROM t WHERE b <> 'x'"] {
+        let sql = format!(
+            "CREATE TABLE t (a TEXT, b TEXT); CREATE TABLE u (a);
+             INSERT INTO t (rowid, a, b)
+             VALUES (200, 'a', 'x'), (201, 'openai', '{KEY}{half}{half}');
+             {end}"
+        );
+        assert_eq!(codes_of(&sql), ["STORE_PLAINTEXT_RESIDUE"], "{end}");
+    }
+}
+
+#[test]
+fn a_value_that_the_end_of_a_page_cuts_is_not_called_deleted() {
+    let sql = format!(
+        "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('{0} {KEY} {0}')",
+        " ".repeat(482)
+    );
+    for i in 0..60 {
+        let sql = format!(
+            "PRAGMA page_size = 512; {}",
+            sql.replace("('", &format!("('{}", " ".repeat(i)))
+        );
+        assert_eq!(codes_of(&sql), ["PLAINTEXT_FOUND"], "{i}");
+    }
+}

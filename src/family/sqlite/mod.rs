@@ -5,6 +5,7 @@
 //! plain tables are read, with the schema untrusted and a limit on the work, since a database can
 //! be made to harm its reader. What a cell means is not known here.
 
+pub mod records;
 pub mod wal;
 
 use crate::error::{Code, Coded};
@@ -83,6 +84,21 @@ impl Image {
     /// The bytes of the `-wal`; none if there is no such file.
     pub fn wal(&self) -> &[u8] {
         &self.wal
+    }
+
+    /// How many bytes of a page hold content.
+    pub fn usable(&self) -> usize {
+        let two = |at: usize| {
+            let bytes: Option<[u8; 2]> = self.main.get(at..at + 2)?.try_into().ok();
+            bytes.map(u16::from_be_bytes)
+        };
+        let page = match two(16) {
+            Some(1) => 65_536,
+            Some(size) => usize::from(size),
+            None => wal::page_size(&self.wal).unwrap_or_default(),
+        };
+        let reserved = self.main.get(20).copied().unwrap_or_default();
+        page.saturating_sub(usize::from(reserved))
     }
 
     /// Gives every cell that holds text or bytes, as the last commit left it.
