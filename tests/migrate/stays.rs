@@ -1,6 +1,6 @@
 //! What has to stay where it is, and what the report says of it.
 
-use super::claw::Claw;
+use super::claw::{Claw, text};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
@@ -132,4 +132,81 @@ fn tokens_beside_a_ref_are_listed() {
         }
         assert!(claw.records().is_empty());
     }
+}
+
+/// Plaintext that equals no value which moved is found by looking, and only a folder in which
+/// nothing was found is said to have none.
+#[test]
+fn the_end_says_what_still_stands_in_plaintext() {
+    let (mut claw, _) = keyed(&json!({"more": {"$include": "more.json"}}));
+    let clean = ["No other plaintext was found", "and no plaintext was found"];
+    let is_said_clean = |said: &str| clean.iter().any(|words| said.contains(words));
+    let mut stays = |file: &str| claw.stays(file, "plaintext");
+    let [included, token, noise] = [
+        "more.json",
+        "credentials/copilot.json",
+        "credentials/whatsapp/default/creds.json",
+    ]
+    .map(|file| (file, stays(file)));
+    let channels = json!({"channels": {"telegram": {"botToken": included.1}}});
+    claw.put(included.0, &channels.to_string());
+    claw.put(
+        token.0,
+        &json!({"token": token.1, "expiresAt": 1}).to_string(),
+    );
+    claw.put(
+        noise.0,
+        &json!({"noiseKey": {"private": noise.1}}).to_string(),
+    );
+    let files = [included.0, token.0, noise.0].map(|file| claw.from().join(file));
+    let args = claw.migrate_args();
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.retain(|arg| *arg != "--json");
+    let advice = format!("`reseal secrets audit --from {}`", claw.from().display());
+
+    let planned = claw.run(&[args.clone(), vec!["--dry-run"]].concat());
+    let said = text(&planned.stderr) + &text(&planned.stdout);
+    assert!(said.contains(&advice) && !is_said_clean(&said), "{said}");
+    for _ in ["the move", "when nothing is left to move"] {
+        let moved = claw.run(&args);
+        let said = text(&moved.stderr) + &text(&moved.stdout);
+        for file in &files {
+            let line = format!("{} holds 1 secret in plaintext", file.display());
+            assert!(said.contains(&line), "{said}");
+        }
+        assert!(said.contains(&advice) && !is_said_clean(&said), "{said}");
+        for canary in [&included.1, &token.1, &noise.1] {
+            assert!(!said.contains(canary.as_str()));
+        }
+    }
+    let report = claw.migrate(&[]);
+    claw.check(&report);
+    let plain = report["plaintext"].as_array().unwrap().iter();
+    let mut plain = plain
+        .map(|plain| plain["path"].as_str().unwrap())
+        .collect::<Vec<_>>();
+    plain.sort_unstable();
+    let mut files = files.map(|file| file.to_str().unwrap().to_owned());
+    files.sort_unstable();
+    assert_eq!(plain, files, "{report:#}");
+}
+
+#[test]
+fn a_folder_in_which_nothing_was_found_is_said_to_have_none() {
+    let (claw, _) = keyed(&json!({}));
+    let args = claw.migrate_args();
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.retain(|arg| *arg != "--json");
+    let moved = claw.run(&args);
+    let said = text(&moved.stderr);
+    assert!(
+        said.contains("No other plaintext was found in its files."),
+        "{said}"
+    );
+    assert!(!said.contains("secrets audit"), "{said}");
+    let again = text(&claw.run(&args).stderr);
+    assert!(
+        again.contains("nothing left to move, and no plaintext was found"),
+        "{again}"
+    );
 }

@@ -1,6 +1,7 @@
 //! `reseal secrets migrate`.
 
 mod export;
+mod rest;
 mod view;
 
 use super::plan::{program, warn_of_owner};
@@ -82,13 +83,19 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         program: &program,
     };
     let migration = migrate::draft(&wish, service.as_mut()).doing(DOING)?;
-    let view = view::View {
+    let mut view = view::View {
         context,
         site: &site,
         migration: &migration,
+        rest: None,
     };
-    if args.dry_run || migration.draft.changes.is_empty() {
-        view.show_plan(args.dry_run)?;
+    if args.dry_run {
+        view.show_plan(true)?;
+        return Ok(0);
+    }
+    if migration.draft.changes.is_empty() {
+        view.rest = Some(rest::look(context, site.folder()));
+        view.show_plan(false)?;
         return Ok(0);
     }
     if !args.yes {
@@ -99,6 +106,7 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         }
     }
     let report = write(context, &site, &migration, service.as_mut()).doing(DOING)?;
+    view.rest = Some(rest::look(context, site.folder()));
     view.show(&report)?;
     Ok(0)
 }

@@ -1,7 +1,9 @@
 //! What `secrets migrate` tells: the plan with values masked, what was done, and where plaintext
 //! may still be.
 
+use super::rest::{Plain, Rest};
 use crate::apply::{FileChange, Report, Site};
+use crate::audit::Skipped;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::output::{shown, shown_path};
@@ -16,6 +18,8 @@ pub(super) struct View<'a> {
     pub(super) context: &'a Context,
     pub(super) site: &'a Site,
     pub(super) migration: &'a Migration,
+    /// What an audit found once everything was done; `None` before.
+    pub(super) rest: Option<Rest>,
 }
 
 /// Where plaintext may be that no program can find or take back.
@@ -69,7 +73,11 @@ impl View<'_> {
         self.tell_rest();
         let changes = &self.migration.draft.changes;
         if changes.is_empty() {
-            out.say("There is nothing left to move.");
+            out.say(match self.is_clean() {
+                true => "There is nothing left to move, and no plaintext was found.",
+                false => "There is nothing left that can be moved.",
+            });
+            self.advise();
             return Ok(());
         }
         let (records, files) = (changes.records.len(), self.files().count());
@@ -78,6 +86,7 @@ impl View<'_> {
             plural(records as u64, "value"),
             plural(files as u64, "file"),
         ));
+        self.advise();
         Ok(())
     }
 
@@ -105,6 +114,10 @@ impl View<'_> {
             self.migration.profiles.len(),
             plural(self.migration.profiles.len() as u64, "profile"),
         ));
+        if self.is_clean() {
+            out.say("No other plaintext was found in its files.");
+        }
+        self.advise();
         out.explain(
             "The other runtime gets its values from this program while the vault is unlocked \
              (`reseal vault unlock`). Start it again; it no longer refreshes accounts itself.",
@@ -137,6 +150,72 @@ impl View<'_> {
                 skipped.why
             )));
         }
+        self.tell_rest_of_files();
+    }
+
+    /// What an audit found beside the values that are known.
+    fn tell_rest_of_files(&self) {
+        let out = &self.context.out;
+        let Some(rest) = &self.rest else {
+            return;
+        };
+        for (file, plain) in &rest.files {
+            let Plain {
+                findings, first, ..
+            } = plain;
+            let residue = self.migration.residue.iter();
+            let mut told = residue.filter(|residue| residue.path.display().to_string() == *file);
+            if told.any(|residue| residue.hits >= *findings) {
+                continue;
+            }
+            let place = match first.as_str() {
+                "" => String::new(),
+                first => format!(" ({}{first})", if *findings > 1 { "first: " } else { "" }),
+            };
+            let secrets = plural(*findings as u64, "secret");
+            let text = format!("{file} holds {findings} {secrets} in plaintext{place}");
+            out.warn(&shown(&text));
+        }
+        for skipped in self.more_skipped() {
+            let text = format!("{} was not looked at: {}", skipped.what, skipped.reason);
+            out.warn(&shown(&text));
+        }
+    }
+
+    /// What only the audit passed over.
+    fn more_skipped(&self) -> impl Iterator<Item = &Skipped> {
+        let known = |skipped: &Skipped| {
+            let mut known = self.migration.skipped.iter();
+            known.any(|known| known.path.display().to_string() == skipped.what)
+        };
+        let rest = self.rest.iter().flat_map(|rest| &rest.skipped);
+        rest.filter(move |skipped| !known(skipped))
+    }
+
+    /// True if every file was looked at and nothing was found.
+    fn is_clean(&self) -> bool {
+        let Migration {
+            left,
+            residue,
+            skipped,
+            ..
+        } = self.migration;
+        let rest = self.rest.as_ref();
+        let found = rest.is_some_and(|rest| rest.files.is_empty() && rest.skipped.is_empty());
+        found && left.is_empty() && residue.is_empty() && skipped.is_empty()
+    }
+
+    /// Who tells more.
+    fn advise(&self) {
+        if !self.is_clean() {
+            let what = match self.rest {
+                Some(_) => "shows every one of these places, and what to do about it",
+                None => "shows what stands there in plaintext now, also what can't be moved",
+            };
+            let from = shown_path(&self.site.root);
+            let text = format!("`reseal secrets audit --from {from}` {what}.");
+            self.context.out.explain(&text);
+        }
     }
 
     fn tell_beyond(&self) {
@@ -152,6 +231,14 @@ impl View<'_> {
         let left = migration.left.iter();
         let residue = migration.residue.iter();
         let skipped = migration.skipped.iter();
+        let skipped = skipped.map(|s| json!({"path": s.path, "why": s.why}));
+        let more = self.more_skipped();
+        let more = more.map(|s| json!({"path": s.what, "why": s.reason}));
+        let plain = |rest: &Rest| -> Value {
+            let files = rest.files.iter();
+            let file = |(path, plain): (&String, &Plain)| json!({"path": path, "findings": plain.findings, "codes": plain.codes});
+            files.map(file).collect()
+        };
         let profiles = migration.profiles.iter();
         json!({
             "mode": mode,
@@ -164,7 +251,8 @@ impl View<'_> {
             "left": left.map(|l| json!({"place": l.place, "why": l.why})).collect::<Vec<_>>(),
             "residue": residue.map(|r| json!({"path": r.path, "values": r.hits,
                 "remedy": remedy(r)})).collect::<Vec<_>>(),
-            "skipped": skipped.map(|s| json!({"path": s.path, "why": s.why})).collect::<Vec<_>>(),
+            "skipped": skipped.chain(more).collect::<Vec<_>>(),
+            "plaintext": self.rest.as_ref().map(plain),
             "warnings": migration.draft.warnings,
             "beyond": BEYOND.map(|(place, remedy)| json!({"place": place, "remedy": remedy})),
         })
