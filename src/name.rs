@@ -158,6 +158,14 @@ impl RecordName {
         Self::of_parts("config", keys)
     }
 
+    /// The same name below another one: `PREFIX/NAME`.
+    ///
+    /// # Errors
+    /// If it is too long then.
+    pub fn below(&self, prefix: &RecordName) -> Result<Self, NameError> {
+        format!("{prefix}/{self}").parse()
+    }
+
     fn of_parts<'a>(
         first: &str,
         parts: impl IntoIterator<Item = &'a str>,

@@ -12,5 +12,6 @@ mod migrate {
     mod links;
     mod losses;
     mod rows;
+    mod second;
     mod stays;
 }

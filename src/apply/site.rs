@@ -1,11 +1,11 @@
 //! The folder whose files are changed: this program's own, or another runtime's.
 
 use crate::document::Document;
-use crate::error::{Code, Failure};
+use crate::error::Failure;
 use crate::family::named::named;
 use crate::family::{Folder, Found, places};
 use crate::name::AgentId;
-use crate::profile::Store;
+use crate::profile::{ProfileError, Store, flat};
 use crate::reference::Defaults;
 use crate::runtime::ground;
 use crate::store::{StateDir, files};
@@ -155,6 +155,16 @@ pub fn read(path: &Path) -> Result<Option<Content>, Failure> {
     Ok(bytes.map(Zeroizing::new))
 }
 
+/// A file of profiles as a document, in the form of today ([`flat`]).
+///
+/// # Errors
+/// `profiles.invalid` with the place.
+pub fn parse_profiles(path: &Path, bytes: &[u8]) -> Result<Document, Failure> {
+    let name = path.display().to_string();
+    let document = Document::parse_bytes(bytes, &name).map_err(ProfileError::from)?;
+    Ok(flat::wrapped(&document)?.unwrap_or(document))
+}
+
 /// A file's bytes as profiles.
 ///
 /// # Errors
@@ -168,11 +178,8 @@ pub fn store_of(
     let Some(bytes) = bytes else {
         return Ok(Store::empty(&name)?);
     };
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let text = format!("{name}: byte {} is no UTF-8", error.valid_up_to());
-        Failure::new(Code::ProfilesInvalid, text)
-    })?;
-    Ok(Store::parse(text, &name, defaults)?)
+    let document = parse_profiles(path, bytes)?;
+    Ok(Store::parse(document.text(), &name, defaults)?)
 }
 
 /// A file's bytes as a document.

@@ -34,7 +34,7 @@ use crate::apply::{self, Draft, NewRecord, Program, Site, draft::Moved};
 use crate::config::{Config, Document, Path, ProviderConfig, Trust};
 use crate::error::{Code, Failure};
 use crate::family::{Era, Place as FamilyPlace, PlaceKind, Skipped};
-use crate::name::{AgentId, Alias, ProfileId, RecordName};
+use crate::name::{AgentId, Alias, NameError, ProfileId, RecordName};
 use crate::oauth::{Account, AccountInfo};
 use crate::plan::{self, Drawn, Left, LeftKind, Place, ProfileField, Upsert, Via, draw};
 use crate::profile::routing::Mode;
@@ -64,6 +64,8 @@ pub struct Wish<'a> {
     pub config: &'a Config,
     /// This program, as the other runtime starts it.
     pub program: &'a Program,
+    /// The name below which new records go.
+    pub prefix: Option<&'a RecordName>,
 }
 
 /// What is to be done.
@@ -202,7 +204,11 @@ impl<'a> Work<'a> {
         }
         let agents: Vec<(&AgentId, &Store)> = agents.iter().map(|(a, s)| (a, s)).collect();
         let via = Via::Exec(self.upsert.clone());
-        let Drawn { mut plan, left, .. } = draw(&self.config, &agents, &via);
+        let mut drawn = draw(&self.config, &agents, &via);
+        if let Some(prefix) = self.wish.prefix {
+            drawn.put_below(prefix);
+        }
+        let Drawn { mut plan, left, .. } = drawn;
         // Accounts are moved here; an entry that the config calls one takes no ref until then. What
         // holds more than one credential is for `profiles` to list.
         let routing = &self.config.routing;
@@ -387,7 +393,7 @@ impl<'a> Work<'a> {
         agent: &AgentId,
         id: &ProfileId,
         account: &Account,
-    ) -> Result<RecordName, Failure> {
+    ) -> Result<RecordName, NameError> {
         // By the refresh token: their access tokens may be of different times.
         let mut new = self.records.values();
         if let Some(same) = new.find(|record| is_of(&record.meta, account)) {
@@ -399,7 +405,14 @@ impl<'a> Work<'a> {
             return Ok(same.clone());
         }
         let name = RecordName::for_agent_profile(agent, id)?;
-        Ok(format!("oauth/{name}").parse()?)
+        self.below_prefix(format!("oauth/{name}").parse()?)
+    }
+
+    fn below_prefix(&self, name: RecordName) -> Result<RecordName, NameError> {
+        match self.wish.prefix {
+            Some(prefix) => name.below(prefix),
+            None => Ok(name),
+        }
     }
 
     fn leave(&mut self, place: String, why: impl Into<String>) {

@@ -44,6 +44,15 @@ impl Edited {
         })
     }
 
+    /// Profiles of their form, or of an older one that is written anew if an entry moves.
+    fn profiles(path: PathBuf) -> Result<Self, Failure> {
+        let mut file = Self::read(path, NEW_PROFILES)?;
+        if let Some(bytes) = &file.before {
+            file.document = site::parse_profiles(&file.path, bytes)?;
+        }
+        Ok(file)
+    }
+
     fn of(change: FileChange) -> Result<Self, Failure> {
         let after = change.after.unwrap_or_default();
         Ok(Self {
@@ -100,15 +109,18 @@ impl<'a> Theirs<'a> {
         for change in std::mem::take(&mut draft.changes.files) {
             changes.insert(change.path.clone(), change);
         }
-        let mut edited = |path: PathBuf, empty: &str| match changes.remove(&path) {
-            Some(change) => Edited::of(change),
-            None => Edited::read(path, empty),
+        let config = match changes.remove(&site.config) {
+            Some(change) => Edited::of(change)?,
+            None => Edited::read(site.config.clone(), "{}\n")?,
         };
-        let config = edited(site.config.clone(), "{}\n")?;
         let mut profiles = BTreeMap::new();
         let holders = site.holders()?;
         for agent in site.stores()? {
-            let file = edited(site.profiles(&agent), NEW_PROFILES)?;
+            let path = site.profiles(&agent);
+            let file = match changes.remove(&path) {
+                Some(change) => Edited::of(change)?,
+                None => Edited::profiles(path)?,
+            };
             profiles.insert(Shelf::file(&agent), file);
         }
         Ok(Self {
@@ -223,7 +235,7 @@ impl<'a> Theirs<'a> {
     /// The profiles of an agent as a document.
     pub(super) fn profiles(&mut self, shelf: &Shelf) -> Result<&mut Edited, Failure> {
         if !self.profiles.contains_key(shelf) {
-            let file = Edited::read(self.site.profiles(&shelf.agent), NEW_PROFILES)?;
+            let file = Edited::profiles(self.site.profiles(&shelf.agent))?;
             self.profiles.insert(shelf.clone(), file);
         }
         match self.profiles.get_mut(shelf) {
@@ -525,13 +537,17 @@ impl Work<'_> {
         let agent = &shelf.agent;
         let (name, kind, field) = match &credential {
             Credential::Static { kind, .. } => {
-                let name = RecordName::for_agent_profile(agent, id)?;
+                let name = RecordName::for_agent_profile(agent, id);
+                let name = name.and_then(|name| self.below_prefix(name));
                 (name, *kind, ProfileField::Key)
             }
             Credential::Account(account) => {
-                let name = self.account_name(agent, id, account)?;
+                let name = self.account_name(agent, id, account);
                 (name, ProfileType::OAuth, ProfileField::Token)
             }
+        };
+        let Ok(name) = name else {
+            return Ok(Err("its name is too long for a record".to_owned()));
         };
         let place = profile_place(agent, id, field);
         let reference = self.seal(&name, place, credential)?;

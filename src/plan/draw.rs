@@ -239,6 +239,32 @@ fn profile_target(agent: &AgentId, profile: &Profile, reference: SecretRef) -> T
 }
 
 impl Drawn {
+    /// Puts every record that gets a value below a name: two folders whose places have the same
+    /// names don't share records then.
+    pub fn put_below(&mut self, prefix: &RecordName) {
+        let new = self.plan.targets.len() - self.respelled;
+        let mut targets = std::mem::take(&mut self.plan.targets);
+        let respelled = targets.split_off(new);
+        for mut target in targets {
+            let name = target.reference.id().parse::<RecordName>();
+            let below = name.and_then(|name| name.below(prefix));
+            let (source, alias) = (target.reference.source(), target.reference.provider());
+            let reference = below.map(|name| SecretRef::new(source, alias.clone(), name.as_str()));
+            match reference {
+                Ok(Ok(reference)) => {
+                    target.reference = reference;
+                    self.plan.targets.push(target);
+                }
+                Ok(Err(error)) => self.leave(target.place.to_string(), error.to_string()),
+                Err(_) => {
+                    let why = "its name below the prefix is too long for a record";
+                    self.leave(target.place.to_string(), why.to_owned());
+                }
+            }
+        }
+        self.plan.targets.extend(respelled);
+    }
+
     fn leave(&mut self, place: String, why: String) {
         self.left.push(Left::new(place, why));
     }

@@ -3,6 +3,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | [`Store`]: the profiles of one agent, in every spelling, edited in place | [`store`] |
+//! | [`flat::wrapped`]: the oldest form of the file in the form of today | [`flat`] |
 //! | [`Profile`], [`ProfileKind`], [`Credential`] | [`entry`] |
 //! | [`State`]: order, last good, usage | [`state`] |
 //! | [`Usage`]: how a profile has fared, and until when it is unusable | [`usage`] |
@@ -25,6 +26,7 @@ pub mod cooldown;
 pub mod eligibility;
 pub mod entry;
 pub mod env;
+pub mod flat;
 pub mod header;
 pub mod health;
 pub mod order;

@@ -345,7 +345,7 @@ impl Store {
 }
 
 /// The keys that a file without profiles may have.
-const KNOWN: [&str; 4] = ["version", "order", "lastGood", "usageStats"];
+pub(super) const KNOWN: [&str; 4] = ["version", "order", "lastGood", "usageStats"];
 
 fn path(id: &ProfileId) -> Path {
     Path::of_keys(["profiles", id.as_str()])

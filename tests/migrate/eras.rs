@@ -198,6 +198,42 @@ fn era_a_moves_whole() {
     assert_eq!(claw.migrate(&[])["changed"], false);
 }
 
+/// The form that came before the object `profiles`, with what nobody understands.
+#[test]
+fn the_flat_form_moves() {
+    let mut claw = Claw::new();
+    let [ollama, work] = ["ollama/default", "openai/work"].map(|record| claw.moves(record));
+    let [access, refresh] = ["accessToken", "refreshToken"]
+        .map(|member| claw.moves(&format!("oauth/openai-codex/default {member}")));
+    let file = format!("{MAIN}/auth-profiles.json");
+    let loose = claw.stays(&file, "main: loose");
+    let flat = json!({
+        "ollama": {"apiKey": ollama, "baseUrl": "http://x.example"},
+        "openai:work": {"type": "token", "token": work},
+        "openai-codex": {"access": access, "refresh": refresh, "expires": FAR},
+        "loose": loose,
+    });
+    claw.put("openclaw.json", "{}");
+    claw.put(&file, &flat.to_string());
+    let backup = format!("{file}.legacy-flat.1700000000000.bak");
+    claw.put(&backup, &json!({"ollama": {"apiKey": ollama}}).to_string());
+    let report = claw.migrate(&[]);
+    claw.check(&report);
+    let theirs = json_of(&claw, false, &file);
+    assert_eq!(theirs["version"], 1);
+    assert_eq!(
+        theirs["profiles"]["ollama:default"]["keyRef"]["id"],
+        "ollama/default"
+    );
+    assert_eq!(
+        theirs["profiles"]["ollama:default"]["baseUrl"],
+        "http://x.example"
+    );
+    let ours = json_of(&claw, true, &file);
+    assert_eq!(ours["profiles"].as_object().unwrap().len(), 3);
+    assert_eq!(claw.migrate(&[])["changed"], false);
+}
+
 #[test]
 fn a_value_of_our_own_is_never_replaced() {
     let claw = era_a();

@@ -7,7 +7,7 @@ use crate::cli::output::{shown, shown_path};
 use crate::cli::vault::status::plural;
 use crate::config::{Config, ProviderConfig, Trust};
 use crate::error::{Code, Failure};
-use crate::name::AgentId;
+use crate::name::{AgentId, RecordName};
 use crate::plan::{Drawn, Left, Upsert, Via, draw};
 use crate::profile::Store;
 use crate::store::files;
@@ -30,6 +30,11 @@ pub struct PlanArgs {
     /// Write the plan to a file instead of stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Put the new records below this name, as `NAME/openai/default`: for a second folder whose
+    /// places have the same names
+    #[arg(long, value_name = "NAME")]
+    prefix: Option<RecordName>,
 }
 
 const DOING: &str = "draw the plan";
@@ -40,6 +45,9 @@ pub fn run(context: &Context, args: PlanArgs) -> Done {
     let found = Found::read(&site).doing(DOING)?;
     let via = via(context, &site, &found)?;
     let mut drawn = found.draw(&via, |_| true);
+    if let Some(prefix) = &args.prefix {
+        drawn.put_below(prefix);
+    }
     if !site.own {
         drawn.plan.state_dir = site.root.to_str().map(str::to_owned);
     }

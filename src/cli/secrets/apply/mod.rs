@@ -169,8 +169,8 @@ fn refused(failure: Failure) -> CliError {
     let error = CliError::new(DOING, failure);
     if is_taken {
         return error.hint(
-            "give the places other names: change `id` in the plan, or answer n in `reseal secrets \
-             configure`",
+            "give the places other names: draw the plan with `reseal secrets plan --prefix NAME`, \
+             change `id` in it, or answer n in `reseal secrets configure`",
         );
     }
     error

@@ -14,7 +14,7 @@ use crate::cli::state_files;
 use crate::error::{Code, Failure};
 use crate::family::Folder;
 use crate::migrate::{self, Migration, Wish};
-use crate::name::AgentId;
+use crate::name::{AgentId, RecordName};
 use crate::runtime::service::Service;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,11 @@ pub struct MigrateArgs {
     /// Do it without asking
     #[arg(short, long)]
     yes: bool,
+
+    /// Put the new records below this name, as `NAME/openai/default`: for a second folder whose
+    /// places have the same names
+    #[arg(long, value_name = "NAME", conflicts_with = "export")]
+    prefix: Option<RecordName>,
 
     /// Write this program's profiles in plaintext into this folder, and change nothing else
     #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "dry_run"])]
@@ -81,8 +86,9 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         own: &context.state,
         config: &config,
         program: &program,
+        prefix: args.prefix.as_ref(),
     };
-    let migration = migrate::draft(&wish, service.as_mut()).doing(DOING)?;
+    let migration = migrate::draft(&wish, service.as_mut()).map_err(refused)?;
     let mut view = view::View {
         context,
         site: &site,
@@ -105,10 +111,20 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
             return Err(CliError::because(DOING, Code::InputCancelled, why));
         }
     }
-    let report = write(context, &site, &migration, service.as_mut()).doing(DOING)?;
+    let report = write(context, &site, &migration, service.as_mut()).map_err(refused)?;
     view.rest = Some(rest::look(context, site.folder()));
     view.show(&report)?;
     Ok(0)
+}
+
+/// Says what to do about names that are taken.
+fn refused(failure: Failure) -> CliError {
+    let is_taken = failure.code == Code::RecordExists;
+    let error = CliError::new(DOING, failure);
+    match is_taken {
+        true => error.hint("give --prefix NAME, which puts the new records below that name"),
+        false => error,
+    }
 }
 
 /// This program's own folder has nothing of another runtime.

@@ -235,9 +235,13 @@ impl View<'_> {
         let more = self.more_skipped();
         let more = more.map(|s| json!({"path": s.what, "why": s.reason}));
         let plain = |rest: &Rest| -> Value {
-            let files = rest.files.iter();
-            let file = |(path, plain): (&String, &Plain)| json!({"path": path, "findings": plain.findings, "codes": plain.codes});
-            files.map(file).collect()
+            let file = |(path, plain): (&String, &Plain)| {
+                let Plain {
+                    findings, codes, ..
+                } = plain;
+                json!({"path": path, "findings": findings, "codes": codes})
+            };
+            rest.files.iter().map(file).collect()
         };
         let profiles = migration.profiles.iter();
         json!({
