@@ -3,18 +3,19 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use reseal::audit::git_index::has_entry;
+use reseal::audit::git_index::{Unknown, has_entry};
 
 fuzz_target!(|data: &[u8]| {
-    has_entry(data, b"a/b");
+    let _ = has_entry(data, b"a/b");
     if data.is_empty() || data.contains(&0) {
         return;
     }
     for version in [2, 3, 4] {
         let index = index(version, data);
-        assert!(has_entry(&index, data));
-        assert!(!has_entry(&index, &data[1..]));
-        assert!(!has_entry(&index[..index.len().min(12 + 62)], data));
+        assert_eq!(has_entry(&index, data), Ok(true));
+        assert_ne!(has_entry(&index, &data[1..]), Ok(true));
+        let cut = &index[..index.len().min(12 + 62)];
+        assert_eq!(has_entry(cut, data), Err(Unknown::Form));
     }
 });
 

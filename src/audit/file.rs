@@ -12,6 +12,7 @@ use crate::family::{Place, PlaceKind};
 use crate::plaintext::dotenv::MAX_ENV_FILE;
 use crate::store::files;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::ops::Range;
 
 /// Looks at a file.
@@ -21,7 +22,14 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
         kind if kind.is_database() => crate::family::sqlite::MAX_DATABASE,
         _ => MAX_FILE,
     };
-    let size = std::fs::metadata(&place.path).map_or(0, |metadata| metadata.len());
+    let size = match std::fs::metadata(&place.path) {
+        Ok(metadata) => metadata.len(),
+        // It went away while we looked.
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        Err(error) => {
+            return audit.skip(&place.path, format!("can't be read: {}", error.kind()));
+        }
+    };
     if size > max as u64 {
         let why = format!("{size} bytes, over the limit of {max} for such a file");
         return audit.skip(&place.path, why);
@@ -37,7 +45,6 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
     }
     let bytes = match files::read(&place.path, max) {
         Ok(Some(bytes)) => bytes,
-        // It went away while we looked.
         Ok(None) => return,
         Err(error) => return audit.failed(place, &error.into()),
     };

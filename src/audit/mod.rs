@@ -98,13 +98,11 @@ pub fn run(order: &Order<'_>) -> Report {
     };
     audit.tell_vault();
     let mut found = family::places(&order.folder);
-    if let Some(home) = order.history {
-        found.places.extend(family::outside::history(home));
-    }
-    if let Some(home) = order.units {
-        let units = family::outside::units(home);
-        found.places.extend(units.places);
-        found.skipped.extend(units.skipped);
+    let history = order.history.map(family::outside::history);
+    let units = order.units.map(family::outside::units);
+    for outside in history.into_iter().chain(units) {
+        found.places.extend(outside.places);
+        found.skipped.extend(outside.skipped);
     }
     for skipped in found.skipped {
         audit.skip(&skipped.path, skipped.why);

@@ -1,7 +1,9 @@
 //! Places outside of the state folder that are looked at on request: what shells remember, and the
 //! units of service managers.
+//!
+//! Invariant: what is there and can't be read is in the list of what was skipped.
 
-use super::places::{Found, Place, PlaceKind, Skipped};
+use super::places::{Found, Place, PlaceKind, Skipped, is_absent, metadata, unreadable};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,23 +31,32 @@ const UNIT_FOLDERS: &[&str] = &[
 ];
 
 /// The shell histories of a home.
-pub fn history(home: &Path) -> Vec<Place> {
-    let paths = HISTORIES.iter().map(|name| home.join(name));
-    let files = paths.filter(|path| path.is_file());
-    files
-        .map(|path| Place::new(path, PlaceKind::History))
-        .collect()
+pub fn history(home: &Path) -> Found {
+    let mut found = Found::default();
+    for name in HISTORIES {
+        let path = home.join(name);
+        match metadata(&path) {
+            Ok(Some(metadata)) if metadata.is_file() => {
+                found.places.push(Place::new(path, PlaceKind::History));
+            }
+            Ok(_) => {}
+            Err(error) => found.skipped.push(unreadable(path, &error)),
+        }
+    }
+    found
 }
 
 /// The service units of a home, their drop-ins and the copies beside them.
 pub fn units(home: &Path) -> Found {
-    let mut found = Vec::new();
+    let mut units = Units::default();
     for folder in UNIT_FOLDERS {
-        add(&home.join(folder), true, &mut found);
+        units.add(home.join(folder), true);
     }
+    let mut found = units.paths;
     found.sort();
     let left_out = found.split_off(found.len().min(MAX_UNITS));
-    let skipped = |path| Skipped::new(path, "a unit over the limit of 4,096");
+    let over = |path| Skipped::new(path, "a unit over the limit of 4,096");
+    units.skipped.extend(left_out.into_iter().map(over));
     let place = |path: PathBuf| {
         let name = path.to_string_lossy();
         let backup = name.ends_with(".bak") || name.contains(".bak.") || name.ends_with('~');
@@ -56,17 +67,38 @@ pub fn units(home: &Path) -> Found {
     };
     Found {
         places: found.into_iter().map(place).collect(),
-        skipped: left_out.into_iter().map(skipped).collect(),
+        skipped: units.skipped,
     }
 }
 
-fn add(folder: &Path, drop_ins: bool, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_file() {
-            found.push(path);
-        } else if drop_ins && path.extension().is_some_and(|end| end == "d") {
-            add(&path, false, found);
+#[derive(Default)]
+struct Units {
+    paths: Vec<PathBuf>,
+    skipped: Vec<Skipped>,
+}
+
+impl Units {
+    fn add(&mut self, folder: PathBuf, drop_ins: bool) {
+        let entries = match fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+            Ok(entries) => entries,
+            Err(error) => {
+                if !is_absent(&error) {
+                    self.skipped.push(unreadable(folder, &error));
+                }
+                return;
+            }
+        };
+        for path in entries.iter().map(fs::DirEntry::path) {
+            match metadata(&path) {
+                Ok(Some(metadata)) if metadata.is_file() => self.paths.push(path),
+                Ok(Some(metadata)) if metadata.is_dir() => {
+                    if drop_ins && path.extension().is_some_and(|end| end == "d") {
+                        self.add(path, false);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => self.skipped.push(unreadable(path, &error)),
+            }
         }
     }
 }

@@ -182,14 +182,23 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// The metadata of what a path leads to; `None` if nothing is there.
-fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
+pub(super) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
-            _ => Err(error),
-        },
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+/// True if an error says that nothing is there.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What is there, but can't be read.
+pub(super) fn unreadable(path: PathBuf, error: &io::Error) -> Skipped {
+    Skipped::new(path, format!("can't be read: {}", error.kind()))
 }
 
 /// How sure it is what a file is, the surest last.
@@ -248,7 +257,8 @@ impl Walk<'_> {
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        self.skip(path, format!("can't be read: {}", error.kind()));
+        let skipped = unreadable(path.to_path_buf(), error);
+        self.found.skipped.push(skipped);
     }
 
     /// `names` is where the folder stands below the state folder, or would stand.

@@ -12,7 +12,7 @@ pub const KEY: &str = "sk-proj-Zq7RkW3xNp5LtB2vHdGyJ8sCZq7RkW3xNp5LtB2vHdGyJ8sCa
 pub const OTHER: &str = "acme-canary-41d8cd98f00b";
 
 pub struct Folder {
-    world: World,
+    pub world: World,
     pub root: PathBuf,
 }
 

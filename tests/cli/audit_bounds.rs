@@ -1,10 +1,11 @@
 //! `secrets audit` at its limits, and what it shows of a folder whose names are secrets.
 
 use super::audit::{Folder, KEY, OTHER, codes};
+use super::world::finish;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 /// An address with a password, of which no part may be shown.
@@ -164,10 +165,88 @@ fn no_number_of_look_alikes_hides_what_follows_them() {
 fn one_skipped_thing_too_many_is_counted_and_said() {
     let folder = Folder::new();
     for i in 0..10_001 {
-        std::os::unix::fs::symlink("..", folder.root.join(i.to_string())).unwrap();
+        symlink("..", folder.root.join(i.to_string())).unwrap();
     }
     let report = folder.report(&[]);
     let reasons = reasons(&report);
     assert_eq!(reasons.len(), 10_001);
     assert_eq!(reasons[10_000], "1 more were skipped and are not listed");
+}
+
+#[test]
+fn what_is_there_and_cannot_be_read_is_skipped_and_said() {
+    let folder = Folder::new();
+    folder.put("openclaw.json", "{}");
+    // Links to themselves can't be followed, whoever asks.
+    let home = folder.root.parent().unwrap();
+    for path in [
+        ".bash_history",
+        ".config/systemd/user",
+        ".config/environment.d/a.conf",
+    ] {
+        let path = home.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(path.file_name().unwrap(), &path).unwrap();
+    }
+    let home = home.to_str().unwrap().to_owned();
+    let audit = |options: &[&str]| {
+        let from = folder.root.to_str().unwrap();
+        let mut audit = ["secrets", "audit", "--json", "--from", from].to_vec();
+        audit.extend(options);
+        let mut audit = folder.world.command(&audit);
+        audit.env("HOME", &home);
+        finish(audit, None).ok().json()
+    };
+    assert_eq!(audit(&[])["status"], "clean");
+    let report = audit(&["--include", "history,units"]);
+    assert_eq!(report["status"], "findings", "{report}");
+    let reasons = reasons(&report);
+    assert_eq!(reasons.len(), 3, "{report}");
+    assert!(reasons.iter().all(|r| r.starts_with("can't be read: ")));
+}
+
+#[test]
+fn an_index_of_git_that_does_not_answer_is_said() {
+    let git = |folder: &Folder, args: &[&str]| {
+        let mut git = Command::new("git");
+        let git = git.current_dir(&folder.root).args(args);
+        assert!(git.status().unwrap().success(), "{args:?}");
+    };
+    let index = |folder: &Folder| folder.root.join(".git/index");
+    type Spoil<'a> = &'a dyn Fn(&Folder);
+    let cases: [(&str, Spoil<'_>); 5] = [
+        ("split", &|folder| {
+            git(folder, &["update-index", "--split-index"]);
+        }),
+        ("not known", &|folder| {
+            let mut bytes = fs::read(index(folder)).unwrap();
+            bytes[7] = 5;
+            fs::write(index(folder), bytes).unwrap();
+        }),
+        ("not known", &|folder| {
+            let bytes = fs::read(index(folder)).unwrap();
+            fs::write(index(folder), &bytes[..bytes.len() - 21]).unwrap();
+        }),
+        ("regular file", &|folder| {
+            fs::remove_file(index(folder)).unwrap();
+            fs::create_dir(index(folder)).unwrap();
+        }),
+        ("names no folder", &|folder| {
+            fs::remove_dir_all(folder.root.join(".git")).unwrap();
+            folder.put(".git", "gitdir: ../nowhere\n");
+        }),
+    ];
+    for (why, spoil) in cases {
+        let folder = Folder::new();
+        folder.put(".env", format!("A_TOKEN={OTHER}\n"));
+        folder.put("safe.txt", "");
+        git(&folder, &["init", "-q"]);
+        git(&folder, &["add", "safe.txt"]);
+        assert_eq!(reasons(&folder.report(&[])), Vec::<&str>::new());
+        spoil(&folder);
+        let report = folder.report(&[]);
+        let reasons = reasons(&report);
+        let is_said = |r: &&str| r.starts_with("not known whether git") && r.contains(why);
+        assert!(reasons.iter().any(is_said), "{why}: {report}");
+    }
 }
