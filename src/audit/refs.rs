@@ -5,10 +5,10 @@
 
 use super::report::{Finding, FindingCode};
 use super::{Audit, Order, Vault};
-use crate::config::{Config, ProviderConfig, Trust, VaultProvider};
-use crate::document::Document;
+use crate::config::{Config, ConfigError, ProviderConfig, Trust, VaultProvider};
+use crate::document::{Document, Path};
 use crate::error::{Code, Failure};
-use crate::family::{Place, PlaceKind};
+use crate::family::{Place, PlaceKind, Runtime, includes};
 use crate::name::RecordName;
 use crate::profile::{Profile, Store};
 use crate::reference::{SecretInput, SecretRef};
@@ -24,6 +24,8 @@ use std::path::PathBuf;
 #[derive(Default)]
 pub(super) struct Refs {
     config: Config,
+    /// Files that the config takes in are missing from it.
+    is_partial: bool,
     config_file: Option<PathBuf>,
     found: Vec<Noted>,
     /// Variables that the runtime gets from its own files.
@@ -69,7 +71,8 @@ impl Audit<'_> {
     }
 
     fn note_config(&mut self, place: &Place, document: &Document) {
-        match Config::read(document, Trust::Own) {
+        let whole = self.with_includes(document);
+        match Config::read(&whole, Trust::Own) {
             Ok(config) => self.refs.config = config,
             Err(errors) => {
                 for error in errors.all() {
@@ -103,6 +106,26 @@ impl Audit<'_> {
                 }
             }
         }
+    }
+
+    /// The config with the providers that its includes bring; ours has none. The refs of an include
+    /// are noted where they stand.
+    fn with_includes(&mut self, document: &Document) -> Document {
+        if self.order.folder.runtime == Runtime::Reseal {
+            return document.clone();
+        }
+        let merged = includes::merged(&self.order.folder, document.value());
+        self.refs.is_partial = merged.is_partial;
+        let mut whole = document.clone();
+        let secrets = Path::of_keys(["secrets"]);
+        if let Some(merged) = merged.value.get("secrets")
+            && document.get(&secrets) != Some(merged)
+            && whole.set(&secrets, merged.clone()).is_err()
+        {
+            self.refs.is_partial = true;
+            return document.clone();
+        }
+        whole
     }
 
     /// `env.NAME` and `env.vars.NAME` of a config.
@@ -238,6 +261,11 @@ pub(super) fn check(audit: &mut Audit<'_>) {
             .config
             .provider(reference.source(), reference.provider())
         {
+            Err(ConfigError::ProviderAbsent { .. }) if refs.is_partial => {
+                withheld.insert(reference);
+                let why = "not resolved: its provider may be in an include that is not read";
+                audit.skip_text(&reference.to_string(), why);
+            }
             Err(error) => drop(outcomes.insert(reference, Err(error.into()))),
             Ok(provider) => match provider.as_ref() {
                 ProviderConfig::Vault(vault) => match in_vault(order, &names, reference, vault) {

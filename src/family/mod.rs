@@ -9,11 +9,13 @@
 //! | shell histories and service units | [`outside`] |
 //! | whether the runtime whose folder it is runs | [`lock`] |
 //! | what a config names outside of the folder: includes, agents, token files | [`named`] |
+//! | a config with what it includes | [`includes`] |
 //!
 //! Invariants: nothing here writes; what is not looked at is said ([`places::Skipped`]), never left
 //! out silently. What the files hold is read elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod includes;
 pub mod lock;
 pub mod named;
 pub mod outside;

@@ -4,7 +4,7 @@
 //! is read once, so that a circle of includes ends.
 
 use super::Folder;
-use super::places::{Place, PlaceKind, Skipped};
+use super::places::{Place, PlaceKind, Skipped, metadata, unreadable};
 use crate::document::Document;
 use crate::store::files;
 use serde_json::Value;
@@ -41,11 +41,35 @@ pub fn named(folder: &Folder) -> Named {
 }
 
 /// The folders below which an include may lie.
-fn roots(folder: &Folder) -> Vec<PathBuf> {
+pub(super) fn roots(folder: &Folder) -> Vec<PathBuf> {
     let around = folder.config.parent().map(Path::to_path_buf);
     let all = around.into_iter().chain(folder.include_roots.clone());
     all.map(|root| root.canonicalize().unwrap_or(root))
         .collect()
+}
+
+/// True for a path that leads to a place below one of the roots.
+pub(super) fn is_below(path: &Path, roots: &[PathBuf]) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    roots.iter().any(|root| real.starts_with(root))
+}
+
+/// A path as the config writes it; `..` takes the step before away, links or not, as the family
+/// has it.
+pub(super) fn expand(folder: &Folder, text: &str, around: &Path) -> PathBuf {
+    let path = match (text.strip_prefix("~/"), folder.root.parent()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => around.join(text),
+    };
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 struct Walk<'a> {
@@ -89,7 +113,7 @@ impl Walk<'_> {
                             .filter_map(Value::as_str)
                             .for_each(|path| self.include(path, around, depth)),
                         ("tokenFile", Value::String(path)) => {
-                            self.add(self.expand(path, around), PlaceKind::TokenFile);
+                            self.add(expand(self.folder, path, around), PlaceKind::TokenFile);
                         }
                         _ => self.value(value, around, depth),
                     }
@@ -100,19 +124,22 @@ impl Walk<'_> {
     }
 
     fn include(&mut self, text: &str, around: &Path, depth: usize) {
-        let path = self.expand(text, around);
-        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let is_below = self.roots.iter().any(|root| real.starts_with(root));
-        let why = if !is_below {
+        let path = expand(self.folder, text, around);
+        let why = if !is_below(&path, &self.roots) {
             "an include outside of the config's folder and the include roots"
         } else if depth == MAX_INCLUDE_DEPTH {
             "an include at a depth over the limit of 10"
         } else if self.seen.len() > MAX_INCLUDES {
             "an include over the limit of 256"
         } else {
-            self.add(path.clone(), PlaceKind::Include);
-            self.file(&path, depth + 1);
-            return;
+            match metadata(&path) {
+                Ok(Some(metadata)) if metadata.is_file() => {
+                    self.add(path.clone(), PlaceKind::Include);
+                    return self.file(&path, depth + 1);
+                }
+                Ok(_) => "an include that is not there",
+                Err(error) => return self.found.skipped.push(unreadable(path, &error)),
+            }
         };
         self.found.skipped.push(Skipped::new(path, why));
     }
@@ -123,30 +150,11 @@ impl Walk<'_> {
         }
     }
 
-    /// A path as the config writes it; `..` takes the step before away, links or not, as the
-    /// family has it.
-    fn expand(&self, text: &str, around: &Path) -> PathBuf {
-        let home = self.folder.root.parent();
-        let path = match (text.strip_prefix("~/"), home) {
-            (Some(rest), Some(home)) => home.join(rest),
-            _ => around.join(text),
-        };
-        let mut plain = PathBuf::new();
-        for part in path.components() {
-            match part {
-                Component::ParentDir => drop(plain.pop()),
-                Component::CurDir => {}
-                part => plain.push(part),
-            }
-        }
-        plain
-    }
-
     fn agents(&mut self, config: &Value) {
         let around = self.folder.config.parent().unwrap_or(&self.folder.root);
         let mut add = |id: &str, agent: &Value| {
             if let Some(dir) = agent.get("agentDir").and_then(Value::as_str) {
-                let dir = self.expand(dir, around);
+                let dir = expand(self.folder, dir, around);
                 self.found.agent_dirs.push((id.to_owned(), dir));
             }
         };

@@ -1,6 +1,6 @@
 //! `secrets audit` at its limits, and what it shows of a folder whose names are secrets.
 
-use super::audit::{Folder, KEY, OTHER, codes};
+use super::audit::{Folder, KEY, OTHER, codes, profiles};
 use super::world::finish;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -248,5 +248,45 @@ fn an_index_of_git_that_does_not_answer_is_said() {
         let reasons = reasons(&report);
         let is_said = |r: &&str| r.starts_with("not known whether git") && r.contains(why);
         assert!(reasons.iter().any(is_said), "{why}: {report}");
+    }
+}
+
+#[test]
+fn providers_that_an_include_brings_are_known() {
+    let folder = Folder::new();
+    let reference = |id: &str| json!({"source": "file", "provider": "mine", "id": id});
+    let provider =
+        |secrets: Value| json!({"providers": {"mine": {"source": "file", "path": secrets}}});
+    let path = folder.root.join("payload.json");
+    folder.put("payload.json", "{\"a\": \"${HOME}\"}");
+    let refs =
+        json!({"gateway": {"auth": {"token": reference("/a"), "password": reference("/b")}}});
+    let profile = json!({"type": "api_key", "provider": "acme", "keyRef": reference("/a")});
+    folder.put("agents/main/agent/auth-profiles.json", profiles(profile));
+    for include in ["secrets.json", "sub/all.json"] {
+        let mut config = refs.clone();
+        match include {
+            "secrets.json" => config["secrets"] = json!({"$include": include}),
+            _ => config["$include"] = json!([include]),
+        }
+        folder
+            .put("openclaw.json", config.to_string())
+            .put("secrets.json", provider(json!(path)).to_string())
+            .put(
+                "sub/all.json",
+                json!({"secrets": {"$include": "../secrets.json"}}).to_string(),
+            );
+        let report = folder.report(&[]);
+        assert_eq!(codes(&report), ["REF_UNRESOLVED"], "{report}");
+        assert_eq!(report["findings"][0]["jsonPath"], "gateway.auth.password");
+        assert_eq!(report["resolution"]["refsChecked"], 3);
+        // Without the file nothing is known of them.
+        fs::remove_file(folder.root.join(include)).unwrap();
+        let report = folder.report(&[]);
+        assert_eq!(report["status"], "findings", "{report}");
+        assert_eq!(report["findings"], json!([]));
+        assert_eq!(report["resolution"]["resolvabilityComplete"], false);
+        let may = "not resolved: its provider may be in an include that is not read";
+        assert_eq!(reasons(&report), ["an include that is not there", may, may]);
     }
 }
