@@ -11,22 +11,62 @@ use super::report::FindingCode;
 use super::{Audit, credential, file, lines};
 use crate::document::Document;
 use crate::family::sqlite::records::Pieces;
-use crate::family::sqlite::{Cell, Image};
+use crate::family::sqlite::{self, Cell, Image, SqliteError};
 use crate::family::{Place, PlaceKind};
 use crate::plaintext::needles::{MAX_VALUES, Needles};
 use crate::secret::SecretValue;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
-/// Looks at a database and its `-wal`.
-pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
-    let image = match Image::read(&place.path) {
-        Ok(image) => image,
-        Err(error) => return audit.failed(place, &error.into()),
+/// Looks at a database and its `-wal`. False if it is none, so that it is a file like any other.
+pub(super) fn look(audit: &mut Audit<'_>, place: &Place) -> bool {
+    match Image::read(&place.path) {
+        Ok(image) => {
+            file::scanned(audit, place);
+            audit.logs.insert(image.log().to_path_buf());
+            content(audit, place, &image);
+        }
+        Err(SqliteError::Other(path)) => {
+            // A runtime has nothing else under these names, and one that can encrypt its databases
+            // may write any bytes.
+            let is_one = place.kind != PlaceKind::Database || is_sqlite_name(&path);
+            if is_one && !is_text(&path) {
+                audit.failed(place, &SqliteError::Other(path).into());
+            }
+            return false;
+        }
+        Err(error) => audit.failed(place, &error.into()),
+    }
+    true
+}
+
+fn is_sqlite_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().contains(".sqlite")
+}
+
+/// How much of a file says whether it is text, in bytes.
+const MAX_START: usize = 4_096;
+
+/// True if a file starts with text: no byte of it is one that text does not have.
+fn is_text(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read =
+        File::open(path).and_then(|file| file.take(MAX_START as u64).read_to_end(&mut start));
+    let is_odd = |b: &u8| *b == 0x7f || (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x1b));
+    let is_utf8 = match std::str::from_utf8(&start) {
+        Ok(_) => true,
+        // The last character may be cut.
+        Err(error) => error.error_len().is_none(),
     };
-    file::scanned(audit, place);
+    read.is_ok() && is_utf8 && !start.iter().any(is_odd)
+}
+
+fn content(audit: &mut Audit<'_>, place: &Place, image: &Image) {
     let mut remains = Remains::default();
     let areas = [("the file", image.main()), ("the -wal", image.wal())];
     for (area, (_, bytes)) in areas.iter().enumerate() {
@@ -168,10 +208,8 @@ fn starts_with_any(mut text: &[u8], values: &[&[u8]]) -> bool {
 }
 
 fn tell_remains(audit: &mut Audit<'_>, place: &Place, area: &str, count: usize) {
-    let (them, number) = match count {
-        1 => ("it", "one credential".to_owned()),
-        count => ("them", format!("{count} credentials")),
-    };
+    let them = if count == 1 { "it" } else { "them" };
+    let number = credentials(count);
     let message = format!("No table holds {them} any more, but {area} still has {number}.");
     let origin = Origin {
         place,
@@ -228,13 +266,38 @@ fn note_store(audit: &mut Audit<'_>, place: &Place, text: &str) {
     }
 }
 
-/// True if the file beside a database is looked at with it.
-pub(super) fn is_beside(path: &Path) -> bool {
-    let name = path.to_string_lossy();
-    let database = name
-        .strip_suffix("-wal")
-        .or_else(|| name.strip_suffix("-shm"));
-    database.is_some_and(|database| Path::new(database).is_file())
+/// True if a `-wal` was looked at with its database.
+pub(super) fn is_seen(audit: &Audit<'_>, path: &Path) -> bool {
+    let real = path.canonicalize();
+    real.is_ok_and(|real| audit.logs.contains(&real))
+}
+
+/// Looks at a file beside a database that is not there, or was not looked at.
+pub(super) fn side(audit: &mut Audit<'_>, place: &Place, bytes: &[u8]) {
+    let mut remains = Remains::default();
+    let usable = sqlite::wal::page_size(bytes).unwrap_or(DEFAULT_PAGE);
+    remains.search(audit, place, (0, bytes), Pieces::new(bytes, usable));
+    let count: usize = remains.places.iter().map(|places| places[0]).sum();
+    if count > 0 {
+        let what = credentials(count);
+        let message = format!("The file beside a database holds {what}, in rows or deleted.");
+        let origin = Origin {
+            place,
+            kind: place.kind,
+            cell: None,
+        };
+        audit.add(origin.finding(FindingCode::StorePlaintextResidue, message));
+    }
+}
+
+/// The size of a page where nothing says it, in bytes.
+const DEFAULT_PAGE: usize = 4_096;
+
+fn credentials(count: usize) -> String {
+    match count {
+        1 => "one credential".to_owned(),
+        count => format!("{count} credentials"),
+    }
 }
 
 /// Names that, in quotes and before a colon, say that a string is a credential.

@@ -8,6 +8,7 @@ use super::lines::{self, Lines};
 use super::report::{Finding, FindingCode};
 use super::{Audit, MAX_FILE, database};
 use crate::document::{Document, DocumentError};
+use crate::family::sqlite::MAX_DATABASE;
 use crate::family::{Place, PlaceKind};
 use crate::plaintext::dotenv::MAX_ENV_FILE;
 use crate::store::files;
@@ -17,11 +18,10 @@ use std::ops::Range;
 
 /// Looks at a file.
 pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
-    let max = match place.kind {
-        PlaceKind::EnvFile => MAX_ENV_FILE,
-        kind if kind.is_database() => crate::family::sqlite::MAX_DATABASE,
-        _ => MAX_FILE,
-    };
+    if place.kind == PlaceKind::DatabaseSide && database::is_seen(audit, &place.path) {
+        return scanned(audit, place);
+    }
+    let max = limit(place.kind);
     let size = match std::fs::metadata(&place.path) {
         Ok(metadata) => metadata.len(),
         // It went away while we looked.
@@ -37,11 +37,8 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
     if !audit.take(place, size) {
         return;
     }
-    if place.kind.is_database() {
-        return database::look(audit, place);
-    }
-    if place.kind == PlaceKind::DatabaseSide && database::is_beside(&place.path) {
-        return scanned(audit, place);
+    if place.kind.is_database() && database::look(audit, place) {
+        return;
     }
     let bytes = match files::read(&place.path, max) {
         Ok(Some(bytes)) => bytes,
@@ -53,8 +50,19 @@ pub(super) fn look(audit: &mut Audit<'_>, place: &Place) {
         PlaceKind::EnvFile => lines::env_file(audit, place, &bytes),
         PlaceKind::History | PlaceKind::Unit => lines::commands(audit, place, &bytes),
         PlaceKind::TokenFile => token_file(audit, place, &bytes),
+        PlaceKind::DatabaseSide => database::side(audit, place, &bytes),
         _ if is_json(place) => document(audit, place, &bytes),
         _ => lines::look(audit, &origin(place), &bytes),
+    }
+}
+
+/// The largest file of a kind that is looked at, in bytes.
+fn limit(kind: PlaceKind) -> usize {
+    match kind {
+        PlaceKind::EnvFile => MAX_ENV_FILE,
+        PlaceKind::DatabaseSide => MAX_DATABASE,
+        kind if kind.is_database() => MAX_DATABASE,
+        _ => MAX_FILE,
     }
 }
 
@@ -83,7 +91,7 @@ fn is_json(place: &Place) -> bool {
         | PlaceKind::LegacyOAuth
         | PlaceKind::Models
         | PlaceKind::Catalog => true,
-        PlaceKind::Session => false,
+        PlaceKind::Session | PlaceKind::AgentDatabase | PlaceKind::SharedDatabase => false,
         _ => {
             let name = place.path.file_name().unwrap_or_default();
             let name = name.to_string_lossy();
@@ -229,6 +237,14 @@ fn string_end(bytes: &[u8], from: usize, quote: u8) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_may_be_as_large_as_its_database() {
+        for kind in [PlaceKind::Database, PlaceKind::DatabaseSide] {
+            assert_eq!(limit(kind), MAX_DATABASE);
+        }
+        assert_eq!(limit(PlaceKind::Session), MAX_FILE);
+    }
 
     #[test]
     fn comments_are_told_from_strings() {

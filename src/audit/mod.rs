@@ -30,9 +30,9 @@ use crate::family::{self, Folder, Place, PlaceKind};
 use crate::name::RecordName;
 use crate::plaintext::needles::Needles;
 use crate::secret::SecretValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The largest file that is looked at, in bytes; databases have a limit of their own
@@ -134,6 +134,8 @@ struct Audit<'a> {
     counts: BTreeMap<String, Count>,
     /// How many skipped things are over [`MAX_SKIPPED`].
     unsaid: usize,
+    /// The `-wal` files that were looked at with their databases.
+    logs: BTreeSet<PathBuf>,
 }
 
 /// How many findings of a file are listed, how many are not, and is there a secret among them.
@@ -184,6 +186,7 @@ impl<'a> Audit<'a> {
             budget: Budget::new(now),
             counts: BTreeMap::new(),
             unsaid: 0,
+            logs: BTreeSet::new(),
         }
     }
 }

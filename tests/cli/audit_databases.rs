@@ -105,12 +105,71 @@ fn a_database_of_any_bytes_is_skipped_and_said() {
     assert_eq!(codes(&report), ["STORE_PLAINTEXT_RESIDUE"]);
     let skipped = &report["skipped"][0]["reason"];
     assert!(has(skipped, "can't be read as a whole"), "{skipped}");
-    folder.put("state/openclaw.sqlite", KEY);
+    // What SQLite can't read is looked at as bytes, and said where it may be an encrypted database.
+    folder.put("state/openclaw.sqlite", format!("\0\x01\u{fffd} {KEY}"));
     let report = folder.report(&[]);
-    assert!(
-        has(&report["skipped"][0]["reason"], "no SQLite"),
-        "{report}"
-    );
+    assert_eq!(codes(&report), ["PLAINTEXT_FOUND"]);
+    let skipped = &report["skipped"][0]["reason"];
+    assert!(has(skipped, "no SQLite"), "{report}");
+}
+
+#[test]
+fn what_only_has_the_name_of_a_database_is_a_file_like_any_other() {
+    let folder = Folder::new();
+    folder
+        .put("openclaw.json", "{}")
+        .put("state/openclaw.sqlite", "")
+        .put("empty.sqlite", "")
+        .put("text.sqlite", "x")
+        .put("other.db", "\0\x01\x02\u{fffd}")
+        .put("settings.db.json", "{\"note\": \"nothing\"}");
+    let report = folder.report(&[]);
+    assert_eq!(report["status"], "clean", "{report}");
+    assert_eq!(report["filesScanned"].as_array().unwrap().len(), 6);
+    let settings = json!({ "apiKey": OTHER }).to_string();
+    folder
+        .put("settings.db.json", settings)
+        .put("text.sqlite", KEY);
+    let report = folder.report(&[]);
+    let files = report["findings"].as_array().unwrap().iter();
+    let paths: Vec<_> = files.map(|f| (&f["jsonPath"], &f["line"])).collect();
+    let (path, line) = (json!("apiKey"), json!(1));
+    assert_eq!(paths, [(&path, &Value::Null), (&Value::Null, &line)]);
+    assert_eq!(report["skipped"], json!([]));
+}
+
+#[test]
+fn a_log_is_looked_at_with_its_database_or_without_it() {
+    let shared = Shared::new();
+    shared.write(OTHER);
+    let path = |end: &str| {
+        shared
+            .folder
+            .root
+            .join(format!("state/openclaw.sqlite{end}"))
+    };
+    let scanned = |report: &Value| report["filesScanned"].to_string();
+    let report = shared.folder.report(&[]);
+    assert_eq!(codes(&report), ["PLAINTEXT_FOUND"]);
+    assert!(scanned(&report).contains("sqlite-wal"));
+    // Its database is gone, or is none.
+    let log = fs::read(path("-wal")).unwrap();
+    for spoilt in [false, true] {
+        let folder = Folder::new();
+        folder.put("state/openclaw.sqlite-wal", &log);
+        if spoilt {
+            folder.put("state/openclaw.sqlite", "\0 no database");
+        }
+        let report = folder.report(&[]);
+        assert_eq!(codes(&report), ["STORE_PLAINTEXT_RESIDUE"], "{report}");
+        let found = &report["findings"][0];
+        assert!(has(&found["file"], "-wal") && has(&found["message"], "beside a database"));
+        assert_eq!(reasons_of(&report).len(), usize::from(spoilt));
+    }
+}
+
+fn reasons_of(report: &Value) -> &Vec<Value> {
+    report["skipped"].as_array().unwrap()
 }
 
 /// What an audit says of a database made by these statements.

@@ -36,6 +36,7 @@ pub struct Image {
     path: PathBuf,
     main: Vec<u8>,
     wal: Vec<u8>,
+    log: PathBuf,
 }
 
 /// One cell of one row.
@@ -62,18 +63,24 @@ impl Image {
         let mut beside = real.into_os_string();
         beside.push("-wal");
         let main = files::read(path, MAX_DATABASE)?;
-        let wal = files::read(Path::new(&beside), MAX_DATABASE)?.unwrap_or_default();
+        let log = PathBuf::from(beside);
         let main = main.ok_or_else(|| SqliteError::Other(path.to_path_buf()))?;
-        // One that was just made may still lie in its `-wal` alone.
-        let in_wal = main.is_empty() && !wal.is_empty();
-        if !in_wal && !main.starts_with(MAGIC) {
+        // To SQLite an empty file is a database without tables; one that was just made may still
+        // lie in its `-wal` alone.
+        if !main.is_empty() && !main.starts_with(MAGIC) {
             return Err(SqliteError::Other(path.to_path_buf()));
         }
         Ok(Self {
             path: path.to_path_buf(),
             main,
-            wal,
+            wal: files::read(&log, MAX_DATABASE)?.unwrap_or_default(),
+            log,
         })
+    }
+
+    /// Where the `-wal` lies, if there is one.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// The bytes of the file.

@@ -28,7 +28,7 @@ pub fn applied(main: &[u8], wal: &[u8]) -> Vec<u8> {
 }
 
 /// The size of the pages of a log, if it is one.
-pub(super) fn page_size(wal: &[u8]) -> Option<usize> {
+pub fn page_size(wal: &[u8]) -> Option<usize> {
     Log::read(wal).map(|log| log.page)
 }
 
