@@ -8,6 +8,7 @@ mod migrate {
     mod claw;
     mod eras;
     mod export;
+    mod first_use;
     mod kills;
     mod links;
     mod losses;

@@ -71,16 +71,21 @@ impl<'a> Routed<'a> {
         resolve_here(self.config()?, refs, debug_exec)
     }
 
-    /// Asks the holder of the vault, which is opened if nobody has it open.
-    pub fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
+    /// The holder of the vault, which is opened if nobody has it open.
+    pub fn service(&mut self) -> Result<&mut dyn Service, Failure> {
         if self.service.is_none() {
             let service = session::service(self.context, self.unlock);
             self.service = Some(service.map_err(CliError::into_reason)?);
         }
         match self.service.as_mut() {
-            Some(service) => service.call(request, Vec::new()),
+            Some(service) => Ok(service.as_mut()),
             None => Err(Failure::new(Code::Bug, "the service is gone")),
         }
+    }
+
+    /// Asks the holder of the vault.
+    pub fn ask(&mut self, request: Request) -> Result<Answer, Failure> {
+        self.service()?.call(request, Vec::new())
     }
 
     fn resolve_far(

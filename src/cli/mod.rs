@@ -23,6 +23,7 @@ mod lookup;
 mod man;
 mod models;
 mod new_slot;
+mod older_accounts;
 mod onboard;
 mod output;
 mod point;

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::error::{CliError, Doing, Done};
 use super::input;
 use super::lookup::Routed;
+use super::older_accounts;
 use super::profiles;
 use super::session::UnlockArgs;
 use crate::error::Code;
@@ -55,6 +56,14 @@ pub struct RunArgs {
     unlock: UnlockArgs,
 }
 
+impl RunArgs {
+    /// True if profiles are asked for: by name, or since nothing else is.
+    fn wants_accounts(&self) -> bool {
+        let named = !self.profile.is_empty() || !self.model.is_empty();
+        named || (self.env.is_empty() && self.env_file.is_empty())
+    }
+}
+
 /// Resolves, then becomes the program.
 pub fn run(context: &Context, args: RunArgs) -> Done {
     let doing = format!(
@@ -63,6 +72,9 @@ pub fn run(context: &Context, args: RunArgs) -> Done {
     );
     let mut lookup = Routed::new(context, &args.unlock)?.debug_exec(args.debug_exec);
     let defaults = lookup.config().doing(doing.as_str())?.defaults.clone();
+    if args.wants_accounts() {
+        older_accounts::import(context, &mut lookup);
+    }
     let bindings = bindings(context, &args, &defaults).map_err(|mut error| {
         error.doing = format!("{doing}: {}", error.doing);
         error
@@ -89,8 +101,7 @@ fn bindings(
         let origin = path.display().to_string();
         bindings.extend(Binding::from_env_file(&origin, bytes, defaults).doing(doing)?);
     }
-    let accounts = !args.profile.is_empty() || !args.model.is_empty();
-    if accounts || (args.env.is_empty() && args.env_file.is_empty()) {
+    if args.wants_accounts() {
         bindings.extend(profiles::bindings(context, &args.profile, &args.model)?);
     }
     for text in &args.env {

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::error::{CliError, Doing, Done};
 use super::lookup::Routed;
+use super::older_accounts;
 use super::profiles::{Profiles, ref_of};
 use super::session::UnlockArgs;
 use crate::error::{Code, Failure, Kind};
@@ -62,9 +63,10 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
         return Err(CliError::because(DOING, Code::InputInvalid, why)
             .hint("give --reveal to see it, or send it to a program through a pipe"));
     }
+    let mut lookup = Routed::new(context, &args.unlock)?;
+    older_accounts::import(context, &mut lookup);
     let profiles = Profiles::read(context)?;
     let (candidates, by_order) = candidates(&profiles, &args).doing(DOING)?;
-    let mut lookup = Routed::new(context, &args.unlock)?;
     let mut attempts = Vec::new();
     for profile in candidates {
         match resolve(profile, &profiles, &args, &mut lookup) {

@@ -7,6 +7,7 @@
 //! | one credential of the family to a key, a token or an account | `entry` |
 //! | the other runtime's files while they are changed | `theirs` |
 //! | `auth.json` and `credentials/oauth.json`, which came before the profiles | `legacy` |
+//! | the accounts of such a file in this program's own folder | [`first_use`] |
 //! | this program's own profiles, which point at the same records | `ours` |
 //! | profiles in rows of databases | `rows` |
 //! | the files that still hold a value afterwards | `residue` |
@@ -22,6 +23,7 @@
 
 mod entry;
 pub mod export;
+pub mod first_use;
 mod legacy;
 mod ours;
 mod residue;
@@ -51,6 +53,8 @@ use theirs::Theirs;
 
 /// The most names that are tried for a value whose own name is taken.
 const MAX_NAMES: usize = 1000;
+/// What a new file of profiles holds.
+const NEW_PROFILES: &str = "{\n  \"version\": 1,\n  \"profiles\": {}\n}\n";
 /// Member of a record's metadata: what the account was known by where it came from.
 const MARK: &str = "migrated";
 
@@ -169,11 +173,7 @@ impl<'a> Work<'a> {
     fn new(wish: &'a Wish<'a>, service: &'a mut dyn Service) -> Result<Self, Failure> {
         let document = wish.from.config_document()?;
         let config = Config::read(&document, Trust::Own)?;
-        let there = match service.call(Request::List, Vec::new())?.reply {
-            Reply::Records(records) => records,
-            _ => return Err(Failure::new(Code::Bug, "the answer is of the wrong kind")),
-        };
-        let there = there.into_iter();
+        let there = records_of(service)?;
         let upsert = upsert(&config, &document, wish.program)?;
         Ok(Self {
             wish,
@@ -182,7 +182,7 @@ impl<'a> Work<'a> {
             upsert,
             era: None,
             plan: plan::Plan::default(),
-            there: there.map(|info| (info.name.clone(), info)).collect(),
+            there,
             planned: BTreeMap::new(),
             records: BTreeMap::new(),
             moved: Vec::new(),
@@ -339,11 +339,8 @@ impl<'a> Work<'a> {
             Some(Era::A) => base.as_str().replace('#', "."),
             _ => base.to_string(),
         };
-        for n in 1..=MAX_NAMES {
-            let name = match n {
-                1 => base.parse()?,
-                n => format!("{base}.{n}").parse()?,
-            };
+        let base: RecordName = base.parse()?;
+        for name in names(&base) {
             match self.will_hold(&name, value, account) {
                 Some(true) => return Ok(name),
                 Some(false) => continue,
@@ -362,8 +359,7 @@ impl<'a> Work<'a> {
                 return Ok(name);
             }
         }
-        let text = format!("{base}: {MAX_NAMES} records of that name hold other values");
-        Err(Failure::new(Code::RecordExists, text))
+        Err(no_name(base.as_str()))
     }
 
     /// Whether a record that is new will hold this value, or this account; `None` if it is not
@@ -465,6 +461,26 @@ impl<'a> Work<'a> {
         let planned = self.records.get(name).map(|record| record.kind);
         planned.or_else(|| self.there.get(name).map(|info| info.kind))
     }
+}
+
+/// What the vault holds, by name.
+fn records_of(service: &mut dyn Service) -> Result<BTreeMap<RecordName, RecordInfo>, Failure> {
+    let records = match service.call(Request::List, Vec::new())?.reply {
+        Reply::Records(records) => records.into_iter(),
+        _ => return Err(Failure::new(Code::Bug, "the answer is of the wrong kind")),
+    };
+    Ok(records.map(|info| (info.name.clone(), info)).collect())
+}
+
+/// `base`, `base.2`, `base.3`, … as long as they are names.
+fn names(base: &RecordName) -> impl Iterator<Item = RecordName> {
+    let more = (2..=MAX_NAMES).map_while(move |n| format!("{base}.{n}").parse().ok());
+    std::iter::once(base.clone()).chain(more)
+}
+
+fn no_name(base: &str) -> Failure {
+    let text = format!("{base}: {MAX_NAMES} records of that name hold other values");
+    Failure::new(Code::RecordExists, text)
 }
 
 fn exec_ref(alias: &Alias, name: &RecordName) -> Result<SecretRef, Failure> {

@@ -4,7 +4,7 @@
 //! nothing in plaintext comes with them.
 
 use super::theirs::{Edited, Theirs, record_of};
-use super::{Left, Work};
+use super::{Left, NEW_PROFILES, Work};
 use crate::apply::{FileChange, Shown, site};
 use crate::config::Path;
 use crate::document::Document;
@@ -24,7 +24,6 @@ pub(super) struct Own {
     pub(super) left: Vec<Left>,
 }
 
-const NEW_PROFILES: &str = "{\n  \"version\": 1,\n  \"profiles\": {}\n}\n";
 const NEW_STATE: &str = "{\n  \"version\": 1\n}\n";
 /// What a profile has beside its credential.
 const PLAIN_FIELDS: [&str; 6] = [

@@ -3,7 +3,7 @@
 
 use super::entry::{self, Credential, SECRET_FIELDS};
 use super::rows::Shelf;
-use super::{Work, profile_place};
+use super::{NEW_PROFILES, Work, profile_place};
 use crate::apply::row::{Row, RowChange};
 use crate::apply::{Content, Draft, Edit, FileChange, Program, Shown, Site, site};
 use crate::config::{Config, Path, ProviderConfig, Trust};
@@ -99,8 +99,6 @@ pub(super) struct Theirs<'a> {
     /// Older files, without the entries that moved.
     sources: Vec<FileChange>,
 }
-
-const NEW_PROFILES: &str = "{\n  \"version\": 1,\n  \"profiles\": {}\n}\n";
 
 impl<'a> Theirs<'a> {
     /// Takes over what a draft changes.

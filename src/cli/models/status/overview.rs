@@ -4,6 +4,7 @@
 use super::DOING;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::older_accounts;
 use crate::cli::profiles::Profiles;
 use crate::cli::session::{self, UnlockArgs, unexpected};
 use crate::cli::state_files;
@@ -104,6 +105,7 @@ impl Overview {
     /// Gathers everything. Asks nothing of a person: the vault is looked at if a daemon holds it
     /// open, or if an option or the service manager says how to open it.
     pub fn read(context: &Context, unlock: &UnlockArgs) -> Result<Self, CliError> {
+        older_accounts::tell(context);
         let profiles = Profiles::read(context)?;
         let document = match state_files::config_document(context) {
             Ok(document) => document.value().clone(),
