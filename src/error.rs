@@ -134,6 +134,21 @@ codes! {
     SlotPlugin = "slot.plugin", Denied,
         "An age plugin is not on the allow-list, unsafe, or failed.";
 
+    KeyringNoBus = "keyring.no_bus", Unavailable, "There is no session bus to find a keyring on.";
+    KeyringNoService = "keyring.no_service", Unavailable,
+        "No program on the session bus keeps secrets.";
+    KeyringNoCollection = "keyring.no_collection", Unavailable,
+        "The keyring has no default collection.";
+    KeyringLocked = "keyring.locked", Unavailable,
+        "The keyring is locked, and nobody may be asked to unlock it.";
+    KeyringRefused = "keyring.refused", Denied,
+        "Unlocking the keyring was refused, or could not be asked for.";
+    KeyringEntryAbsent = "keyring.entry_absent", Absent, "The keyring has no such entry.";
+    KeyringTimeout = "keyring.timeout", Unavailable, "The keyring did not answer in time.";
+    KeyringFailed = "keyring.failed", Unavailable, "The keyring failed in some other way.";
+    KeyringNotBuilt = "keyring.not_built", Invalid,
+        "The program was built without support for keyrings.";
+
     RefInvalid = "ref.invalid", Invalid, "A SecretRef has a form that is not allowed.";
     RefAbsent = "ref.absent", Absent, "A SecretRef points at something that does not exist.";
     RefDenied = "ref.denied", Denied, "A SecretRef points at something that is not allowed.";

@@ -8,7 +8,7 @@
 //!  9  cli
 //!  8  apply  audit  migrate  daemon  launch  helper  sign_in  credentials
 //!  7  runtime
-//!  6  unlock  store  source  net  token_store  family
+//!  6  unlock  store  source  net  token_store  family  keyring
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
 //!  5  snapshot  plan   4  config   3  profile  oauth
 //!  2  vault  reference  document  plaintext   1  crypto
@@ -27,6 +27,7 @@ pub mod document;
 pub mod error;
 pub mod family;
 pub mod helper;
+pub mod keyring;
 pub mod launch;
 pub mod migrate;
 pub mod name;

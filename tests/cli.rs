@@ -13,6 +13,7 @@ mod cli {
     mod backup;
     mod doctor;
     mod doctor_openclaw;
+    mod keyring;
     mod launching;
     mod models;
     mod moving;

@@ -2,6 +2,7 @@
 
 mod holder;
 mod installation;
+mod keyring;
 mod openclaw;
 
 use super::context::Context;
@@ -92,6 +93,7 @@ pub fn run(context: &Context, args: DoctorArgs) -> Done {
     }
     let mut findings = Findings::default();
     installation::check(context, &mut findings);
+    keyring::check(context, &mut findings);
     check_memory(&mut findings);
     check_core_dumps(&mut findings);
     check_clock(context, &mut findings);

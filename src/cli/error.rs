@@ -168,6 +168,37 @@ pub fn advice(code: Code) -> Option<&'static str> {
             "choose a socket in a private folder (yours, mode 0700) with --socket or RESEAL_SOCKET"
         }
         Code::Bug => "please report it",
+        _ => return keyring_advice(code),
+    })
+}
+
+/// Advice for each way in which the keyring of the system can fail.
+fn keyring_advice(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::KeyringNoBus => {
+            "log in to a desktop session, or start one with `dbus-run-session`; a server does \
+             better with another keyslot (`reseal vault slot add --help`)"
+        }
+        Code::KeyringNoService => {
+            "start a program that keeps secrets: gnome-keyring, KWallet or KeePassXC"
+        }
+        Code::KeyringNoCollection => {
+            "make a default keyring in the desktop's program for passwords (Seahorse, \
+             KWalletManager)"
+        }
+        Code::KeyringLocked => {
+            "unlock it in the desktop's program for passwords, or give --keyring at a desktop to \
+             be asked"
+        }
+        Code::KeyringRefused => {
+            "run it again at a desktop and answer the question, or unlock the keyring first"
+        }
+        Code::KeyringEntryAbsent => {
+            "it was removed from the keyring: open the vault in another way, remove this keyslot \
+             and add a new one"
+        }
+        Code::KeyringTimeout => "look for its window on the desktop, or restart the keyring",
+        Code::KeyringNotBuilt => "build it with the feature `keyring`",
         _ => return None,
     })
 }

@@ -4,8 +4,10 @@ use super::context::Context;
 use super::error::{CliError, Doing};
 use super::input;
 use crate::error::{Code, Failure};
+use crate::keyring::Keyring;
 use crate::secret::SecretValue;
 use crate::sys::{clock, random};
+use crate::unlock::keyring::SlotEntry;
 use crate::unlock::{SHORT_PASSPHRASE, age, is_short, kdf, passphrase_notice};
 use crate::vault::slot::{
     KdfParams, RawKeyHint, SlotContext, age_plaintext, new_slot_id, recovery,
@@ -53,12 +55,15 @@ pub enum Wish {
     },
     /// A key of 32 bytes.
     Key(SecretValue),
+    /// A new key in the keyring of the system.
+    Keyring(Keyring),
     /// A recovery code, 20 bytes.
     Recovery(SecretValue),
 }
 
 impl Wish {
-    /// What the slot is made of, and what the vault remembers of it.
+    /// What the slot is made of, and what the vault remembers of it. The entry of a keyring slot is
+    /// made here: [`forget`] removes it if the vault does not take the slot.
     pub fn prepare(
         &self,
         context: &Context,
@@ -85,6 +90,12 @@ impl Wish {
                 secret: key.clone(),
                 hint: RawKeyHint::File,
             },
+            Wish::Keyring(keyring) => {
+                let id = new_slot_id(&mut random::fill);
+                let secret = SecretValue::build(32, random::fill);
+                SlotEntry::of(&slots.vault_id, &id).write(keyring, &secret)?;
+                NewSlot::Keyring { id, secret }
+            }
             Wish::Recovery(code) => NewSlot::Raw {
                 secret: code.clone(),
                 hint: RawKeyHint::RecoveryCode,
@@ -102,6 +113,14 @@ impl Wish {
             }
         };
         Ok((new, note))
+    }
+}
+
+/// Removes the entry that was made for a slot which did not come to be.
+pub fn forget(wish: &Wish, slots: &SlotContext, new: &NewSlot) {
+    if let (Wish::Keyring(keyring), NewSlot::Keyring { id, .. }) = (wish, new) {
+        // It opens nothing, so one that stays is no harm.
+        let _ = SlotEntry::of(&slots.vault_id, id).remove(keyring);
     }
 }
 

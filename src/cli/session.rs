@@ -5,6 +5,7 @@ use super::context::Context;
 use super::error::{CliError, Doing};
 use crate::daemon::client::Client;
 use crate::error::{Code, Coded, Failure};
+use crate::keyring::{Asking, Keyring};
 use crate::runtime::local::Local;
 use crate::runtime::open_vault::{OpenOptions, OpenVault};
 use crate::runtime::service::{Answer, Reply, Request, Service};
@@ -49,6 +50,10 @@ pub struct UnlockArgs {
     /// Read a 32-byte key from an inherited descriptor
     #[arg(long, value_name = "N")]
     pub key_fd: Option<i32>,
+
+    /// Take the key from the keyring of the system, which may ask to be unlocked
+    #[arg(long)]
+    pub keyring: bool,
 
     /// The absolute path of an age plugin that may be run; may be given more than once
     #[arg(long, value_name = "PATH")]
@@ -95,6 +100,7 @@ impl UnlockArgs {
             || self.recovery_code_fd.is_some()
             || self.key_file.is_some()
             || self.key_fd.is_some()
+            || self.keyring
     }
 
     /// Reads what the options name, else what the service manager left.
@@ -108,6 +114,7 @@ impl UnlockArgs {
         given.allow_plugins = plugins(context, self)?;
         given.kdf_memory = self.kdf_limit;
         given.no_input = context.no_input;
+        given.keyring = self.keyring.then(|| asking(context));
         let passphrase = "read the passphrase";
         if let Some(path) = &self.passphrase_file {
             given.passphrase = Some(key_file::read_passphrase(path).doing(passphrase)?);
@@ -127,6 +134,15 @@ impl UnlockArgs {
             given.recovery = Some(code);
         }
         Ok(given)
+    }
+}
+
+/// Whether the keyring may ask the person to unlock it.
+pub fn asking(context: &Context) -> Asking {
+    if context.no_input {
+        Asking::Never
+    } else {
+        Asking::Allowed
     }
 }
 
@@ -315,6 +331,9 @@ fn unlock(context: &Context, header: &Header, given: &mut Given) -> Result<Unloc
     if given.passphrase.is_some() {
         context.out.progress(OPENING);
     }
+    if let Some(opened) = from_unlocked_keyring(context, header, given) {
+        return Ok(opened);
+    }
     for left in (0..PASSPHRASE_TRIES).rev() {
         let mut typed = None;
         let mut prompt = |text: &str| {
@@ -338,6 +357,31 @@ fn unlock(context: &Context, header: &Header, given: &mut Given) -> Result<Unloc
         }
     }
     Err(Failure::new(Code::Bug, "the last try did not end"))
+}
+
+/// With nothing given: the key in the keyring, if the vault has a slot for it and nobody need be
+/// asked. What goes wrong is said, and the person is asked for the passphrase.
+fn from_unlocked_keyring(context: &Context, header: &Header, given: &Given) -> Option<Unlocked> {
+    let has_slot = header
+        .slots()
+        .iter()
+        .any(|slot| unlock::is_in_keyring(slot.kind));
+    if !given.is_empty() || !has_slot || !Keyring::of_session(Asking::Never).may_exist() {
+        return None;
+    }
+    let given = Given {
+        keyring: Some(Asking::Never),
+        ..given.clone()
+    };
+    let opened = unlock::open(header, &given, &mut |_| Err(PromptError::NoTerminal));
+    opened
+        .inspect_err(|error| {
+            let why = super::output::shown(&Failure::of(error).message);
+            context
+                .out
+                .say(&format!("Not opened with the keyring: {why}."));
+        })
+        .ok()
 }
 
 /// The age plugins that may be run: those of the command line and of the config.
@@ -399,8 +443,8 @@ fn sealed(context: &Context, given: &Given, purpose: Purpose, failure: Failure) 
              was given, and {nobody}"
         );
         return CliError::because("open the vault", Code::VaultSealed, why).hint(
-            "give --passphrase-file, --passphrase-fd, --identity, --key-file, --key-fd or \
-             --recovery-code-fd, or run it at a terminal",
+            "give --passphrase-file, --passphrase-fd, --identity, --key-file, --key-fd, --keyring \
+             or --recovery-code-fd, or run it at a terminal",
         );
     }
     let why = format!("it is locked, nothing was given to open it with, and {nobody}");

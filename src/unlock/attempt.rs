@@ -2,6 +2,7 @@
 
 use super::age::AgeError;
 use super::key_file::KeyFileError;
+use super::keyring::EntryError;
 use crate::error::{Code, Coded, failure_from};
 use crate::sys::tty::PromptError;
 use crate::vault::slot::{RawKeyHint, SlotKind};
@@ -32,6 +33,18 @@ pub enum Outcome {
     NotTried,
     /// The identity's plugin is not allowed, unsafe, or failed; the text says which.
     Plugin(String),
+    /// The keyring does not give the slot's key.
+    Keyring(EntryError),
+}
+
+impl Attempt {
+    /// What went wrong with the keyring, if it was that.
+    fn keyring_code(&self) -> Option<Code> {
+        match &self.outcome {
+            Outcome::Keyring(error) => Some(error.code()),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Attempt {
@@ -48,6 +61,7 @@ impl fmt::Display for Attempt {
             Outcome::NeedsKeyFile => f.write_str("needs its key file too"),
             Outcome::NotTried => f.write_str("not tried, there are too many of its kind"),
             Outcome::Plugin(text) => f.write_str(text),
+            Outcome::Keyring(error) => write!(f, "{error}"),
         }
     }
 }
@@ -91,7 +105,9 @@ impl Coded for UnlockError {
             UnlockError::Sealed(_) => Code::VaultSealed,
             UnlockError::NoMatch(attempts) => {
                 let any = |of: fn(&Outcome) -> bool| attempts.iter().any(|a| of(&a.outcome));
-                if any(|outcome| matches!(outcome, Outcome::Plugin(_))) {
+                if let Some(code) = attempts.iter().find_map(Attempt::keyring_code) {
+                    code
+                } else if any(|outcome| matches!(outcome, Outcome::Plugin(_))) {
                     Code::SlotPlugin
                 } else if any(|outcome| matches!(outcome, Outcome::Cost(_))) {
                     Code::SlotKdfLimit
@@ -126,6 +142,9 @@ fn kind_name(kind: SlotKind) -> &'static str {
         SlotKind::RawKey {
             hint: RawKeyHint::RecoveryCode,
         } => "recovery code",
+        SlotKind::RawKey {
+            hint: RawKeyHint::Keyring,
+        } => "keyring",
         SlotKind::RawKey { .. } => "raw key",
         SlotKind::Shamir => "shares",
         SlotKind::Unknown(_) => "unknown",

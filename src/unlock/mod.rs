@@ -10,10 +10,13 @@ pub mod age;
 mod attempt;
 pub mod kdf;
 pub mod key_file;
+pub mod keyring;
 
 pub use attempt::{Attempt, Outcome, UnlockError, short_id};
 
 use self::age::{AgeError, Identity, Talk};
+use self::keyring::SlotEntry;
+use crate::keyring::{Asking, Keyring};
 use crate::secret::SecretValue;
 use crate::sys::tty::{self, PromptError};
 use crate::vault::slot::{self, KdfLimit, RawKeyHint, SlotKind};
@@ -38,6 +41,8 @@ pub struct Given {
     pub identity_data: Vec<SecretValue>,
     /// Raw keys of 32 bytes.
     pub raw_keys: Vec<SecretValue>,
+    /// The keyring of the system, and whether it may ask the person.
+    pub keyring: Option<Asking>,
     /// A recovery code, as typed.
     pub recovery: Option<SecretValue>,
     /// Absolute paths of the age plugins that may be run.
@@ -78,6 +83,7 @@ impl Given {
             && self.identities.is_empty()
             && self.identity_data.is_empty()
             && self.raw_keys.is_empty()
+            && self.keyring.is_none()
             && self.recovery.is_none()
     }
 }
@@ -129,8 +135,8 @@ pub fn passphrase_notice(passphrase: &SecretValue) -> Option<Notice> {
 }
 
 /// Opens a vault's header with what was given, or with a passphrase that is asked for if nothing
-/// was given. What costs least is tried first: raw keys, the recovery code, age identities, the
-/// passphrase.
+/// was given. What costs least is tried first: raw keys, the recovery code, the keyring, age
+/// identities, the passphrase.
 ///
 /// # Errors
 /// [`UnlockError::Sealed`] if nothing was given and nothing may be asked;
@@ -141,7 +147,7 @@ pub fn open(
     given: &Given,
     prompt: &mut dyn FnMut(&str) -> Result<SecretValue, PromptError>,
 ) -> Result<Unlocked, UnlockError> {
-    let mut asking = Asking {
+    let mut asking = Prompts {
         prompt,
         no_input: given.no_input,
     };
@@ -153,26 +159,26 @@ pub fn open(
     if given.is_empty() {
         return opening.ask(&mut asking);
     }
-    let found = match opening.raw_keys()? {
-        Some(found) => Some(found),
-        None => match opening.identities(&mut asking)? {
-            Some(found) => Some(found),
-            None => match &given.passphrase {
-                Some(passphrase) => opening.passphrase(passphrase)?,
-                None => None,
-            },
-        },
-    };
+    let mut found = opening.raw_keys()?;
+    if found.is_none() {
+        found = opening.keyring()?;
+    }
+    if found.is_none() {
+        found = opening.identities(&mut asking)?;
+    }
+    if let (None, Some(passphrase)) = (&found, &given.passphrase) {
+        found = opening.passphrase(passphrase)?;
+    }
     opening.finish(found)
 }
 
 /// Asks through the caller's prompt and the terminal, or not at all.
-struct Asking<'a> {
+struct Prompts<'a> {
     prompt: &'a mut dyn FnMut(&str) -> Result<SecretValue, PromptError>,
     no_input: bool,
 }
 
-impl Asking<'_> {
+impl Prompts<'_> {
     fn ask<T>(
         &mut self,
         ask: impl FnOnce(&mut Self) -> Result<T, PromptError>,
@@ -185,7 +191,7 @@ impl Asking<'_> {
     }
 }
 
-impl Talk for Asking<'_> {
+impl Talk for Prompts<'_> {
     fn message(&mut self, text: &str) {
         age::OnTerminal.message(text);
     }
@@ -211,7 +217,7 @@ struct Opening<'a> {
 
 impl<'a> Opening<'a> {
     /// Nothing was given: asks for the passphrase, if there is a slot that takes one.
-    fn ask(mut self, asking: &mut Asking<'_>) -> Result<Unlocked, UnlockError> {
+    fn ask(mut self, asking: &mut Prompts<'_>) -> Result<Unlocked, UnlockError> {
         if self
             .slots(|kind| matches!(kind, SlotKind::Passphrase { .. }))
             .is_empty()
@@ -263,7 +269,29 @@ impl<'a> Opening<'a> {
         Ok(None)
     }
 
-    fn identities(&mut self, asking: &mut Asking<'_>) -> Result<Option<Unlocked>, UnlockError> {
+    /// The slots whose key lies in the keyring.
+    fn keyring(&mut self) -> Result<Option<Unlocked>, UnlockError> {
+        let Some(asking) = self.given.keyring else {
+            return Ok(None);
+        };
+        let keyring = Keyring::of_session(asking);
+        for slot in self.slots(is_in_keyring) {
+            let key = SlotEntry::of(&self.header.vault_id(), &slot.id).read(&keyring);
+            let key = match key {
+                Ok(key) => key,
+                Err(error) => {
+                    self.attempts.add(slot, Outcome::Keyring(error));
+                    continue;
+                }
+            };
+            if let Some(found) = self.settle(slot, slot::open_raw(self.header, slot, &key))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn identities(&mut self, asking: &mut Prompts<'_>) -> Result<Option<Unlocked>, UnlockError> {
         let identities = self.load_identities(asking)?;
         if identities.is_empty() {
             return Ok(None);
@@ -296,7 +324,7 @@ impl<'a> Opening<'a> {
         Ok(None)
     }
 
-    fn load_identities(&self, asking: &mut Asking<'_>) -> Result<Vec<Identity>, UnlockError> {
+    fn load_identities(&self, asking: &mut Prompts<'_>) -> Result<Vec<Identity>, UnlockError> {
         let no_input = self.given.no_input;
         let mut prompt = |text: &str| match no_input {
             true => Err(PromptError::NoTerminal),
@@ -390,6 +418,12 @@ impl<'a> Opening<'a> {
     fn finish(self, found: Option<Unlocked>) -> Result<Unlocked, UnlockError> {
         found.ok_or_else(|| UnlockError::NoMatch(self.attempts.list()))
     }
+}
+
+/// True for a slot whose key lies in the keyring of the system.
+pub fn is_in_keyring(kind: SlotKind) -> bool {
+    let hint = RawKeyHint::Keyring;
+    kind == SlotKind::RawKey { hint }
 }
 
 /// The first group of the fingerprint: enough to tell one's vaults apart in a prompt.

@@ -42,6 +42,11 @@ const MEANT: &[(&str, &str, &str)] = &[
         "token files are written like any other state file",
     ),
     (
+        "unlock",
+        "keyring",
+        "the key of a slot can lie in the keyring",
+    ),
+    (
         "plaintext",
         "reference",
         "a ref or a marker is no plaintext",
@@ -124,6 +129,7 @@ const EXPOSE: &[(&str, &str)] = &[
         "src/source/file/mod.rs",
         "values are cut out of a file's content",
     ),
+    ("src/keyring/mod.rs", "a secret into its entry"),
     ("src/token_store/file.rs", "tokens into their file"),
     ("src/crypto/aead.rs", "the key of a cipher call"),
     ("src/crypto/derive.rs", "the input of a derivation"),
@@ -154,6 +160,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ),
     ("src/unlock/age/stanza.rs", "messages of a plugin"),
     ("src/unlock/key_file.rs", "hexadecimal to bytes; is it text"),
+    ("src/unlock/keyring.rs", "bytes to hexadecimal"),
     ("src/unlock/mod.rs", "is a passphrase ASCII"),
 ];
 

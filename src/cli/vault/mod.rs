@@ -4,6 +4,7 @@ pub mod compact;
 pub mod export;
 pub mod fingerprint;
 pub mod import;
+pub mod keyring_slot;
 pub mod lock;
 pub mod rekey;
 pub mod slot;

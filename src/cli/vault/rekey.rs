@@ -1,5 +1,6 @@
 //! `reseal vault rekey`.
 
+use super::keyring_slot;
 use super::slot::{find, short_id};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
@@ -22,8 +23,9 @@ use std::path::PathBuf;
 ///
 /// Every keyslot must be wrapped anew: a passphrase or key has to be given for each slot of that
 /// kind (with --slot-secret where there is more than one) or is asked for, age slots are wrapped
-/// for the recipients that the vault remembers, and a recovery code is
-/// replaced by a new one. A slot that can't be carried over must be dropped with --drop.
+/// for the recipients that the vault remembers, a keyring slot gets a new key in the keyring, and a
+/// recovery code is replaced by a new one. A slot that can't be carried over must be dropped with
+/// --drop.
 #[derive(Args)]
 pub struct RekeyArgs {
     /// Drop this keyslot; may be given more than once
@@ -99,14 +101,21 @@ pub fn run(context: &Context, args: RekeyArgs) -> Done {
         return Err(CliError::because(DOING, Code::SlotNoMatch, why)
             .hint("give them with --slot-secret SLOT=FILE, or drop a slot with --drop SLOT"));
     }
+    let header = opened.vault.vault().header();
+    let (vault_id, old_entries) = (header.vault_id(), keyring_slot::in_keyring(header.slots()));
     let root = RootKey::build(|bytes| random::fill(bytes));
     meta.slots.clear();
     let wishes = wishes.iter().map(|(wish, label)| (wish, label.as_str()));
     let slots = new_slot::make_all(context, &slots, &root, wishes, &mut meta).doing(DOING)?;
-    opened
-        .vault
-        .rekey(&opened.root, &root, slots, Some(meta))
-        .doing(DOING)?;
+    let new_entries = keyring_slot::in_keyring(&slots);
+    let done = opened.vault.rekey(&opened.root, &root, slots, Some(meta));
+    let useless = if done.is_ok() {
+        &old_entries
+    } else {
+        &new_entries
+    };
+    keyring_slot::remove_entries(context, &vault_id, useless);
+    done.doing(DOING)?;
     let keys = opened.vault.vault().keys().to_secret();
     let epoch = opened.vault.vault().header().epoch();
     let fingerprint = opened.vault.vault().header().fingerprint();
@@ -150,6 +159,12 @@ fn carry_over(
         SlotKind::RawKey {
             hint: RawKeyHint::RecoveryCode,
         } => return Ok(Some(Carried::NewRecovery)),
+        SlotKind::RawKey {
+            hint: RawKeyHint::Keyring,
+        } => Some(Wish::Keyring(keyring_slot::reachable(
+            secrets.context,
+            DOING,
+        )?)),
         SlotKind::RawKey { .. } => secrets.key(header, slot, &name)?.map(Wish::Key),
         SlotKind::Age if !note.recipients.is_empty() => Some(Wish::Recipients {
             recipients: note.recipients.clone(),

@@ -1,6 +1,6 @@
 //! `reseal vault slot`.
 
-use super::status;
+use super::{keyring_slot, status};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::lazy::Lazy;
@@ -52,6 +52,8 @@ enum AddCommand {
     Passphrase(Lazy<AddPassphraseArgs>),
     /// One or more age recipients, any of which opens the slot
     Recipient(Lazy<AddRecipientArgs>),
+    /// A new key in the keyring of the system (Secret Service)
+    Keyring(Lazy<AddKeyringArgs>),
     /// A 32-byte key in a file
     Key(Lazy<AddKeyArgs>),
     /// A recovery code, shown once
@@ -105,6 +107,12 @@ struct AddKeyArgs {
 }
 
 #[derive(Args)]
+struct AddKeyringArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args)]
 struct AddRecoveryArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -141,6 +149,7 @@ pub fn run(context: &Context, args: SlotArgs) -> Done {
         SlotCommand::Add(args) => match args.0.command {
             AddCommand::Passphrase(args) => add_passphrase(context, &args.0),
             AddCommand::Recipient(args) => add_recipient(context, args.0),
+            AddCommand::Keyring(args) => add_keyring(context, &args.0),
             AddCommand::Key(args) => add_key(context, &args.0),
             AddCommand::Recovery(args) => add_recovery(context, &args.0),
         },
@@ -230,6 +239,13 @@ fn add_key(context: &Context, args: &AddKeyArgs) -> Done {
     )
 }
 
+fn add_keyring(context: &Context, args: &AddKeyringArgs) -> Done {
+    let keyring = keyring_slot::reachable(context, ADDING)?;
+    let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
+    let wish = Wish::Keyring(keyring);
+    add(context, &mut opened, &wish, &args.common.label, None)
+}
+
 fn add_recovery(context: &Context, args: &AddRecoveryArgs) -> Done {
     let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
     let (code, text) = new_slot::make_recovery_code()?;
@@ -253,11 +269,11 @@ fn add(
     let (new, note) = wish
         .prepare(context, &slots, &opened.root, label)
         .doing(ADDING)?;
-    let id = opened
-        .vault
-        .add_slot(&opened.root, &new, note)
-        .doing(ADDING)?;
-    let id = short_id(&id);
+    let added = opened.vault.add_slot(&opened.root, &new, note);
+    if added.is_err() {
+        new_slot::forget(wish, &slots, &new);
+    }
+    let id = short_id(&added.doing(ADDING)?);
     if context.out.json {
         context.out.secret(&added_json(&id, recovery), true)?;
         return Ok(0);
@@ -287,7 +303,13 @@ fn remove(context: &Context, args: &RemoveArgs) -> Done {
         context.out.say("Nothing was removed.");
         return Ok(0);
     }
+    keyring_slot::check_rest(context, &opened, &id, doing)?;
+    let header = opened.vault.vault().header();
+    let (vault_id, entries) = (header.vault_id(), keyring_slot::in_keyring(header.slots()));
     opened.vault.remove_slot(&opened.root, &id).doing(doing)?;
+    if entries.contains(&id) {
+        keyring_slot::remove_entries(context, &vault_id, &[id]);
+    }
     if context.out.json {
         context
             .out

@@ -63,6 +63,14 @@ pub enum NewSlot {
         /// Where they will be found.
         hint: RawKeyHint,
     },
+    /// Opened by 32 random bytes that lie in a keyring, in the entry that is named after the slot.
+    /// Two steps: [`new_slot_id`], then make the entry.
+    Keyring {
+        /// The id that the entry is named after.
+        id: [u8; 16],
+        /// The bytes.
+        secret: SecretValue,
+    },
     /// Opened by an age identity. Two steps: [`new_slot_id`], then encrypt [`age_plaintext`] to
     /// the recipients.
     Age {
@@ -87,7 +95,13 @@ impl NewSlot {
                 keyfile,
                 kdf,
             } => wrap_passphrase(context, root, passphrase, keyfile.as_ref(), *kdf, rng),
-            NewSlot::Raw { secret, hint } => wrap_raw(context, root, secret, *hint, rng),
+            NewSlot::Raw { secret, hint } => {
+                let id = new_slot_id(rng);
+                wrap_raw(context, root, secret, *hint, id, rng)
+            }
+            NewSlot::Keyring { id, secret } => {
+                wrap_raw(context, root, secret, RawKeyHint::Keyring, *id, rng)
+            }
             NewSlot::Age { id, file } => wrap_age(id, file),
         }
     }
@@ -132,13 +146,13 @@ fn wrap_raw(
     root: &RootKey,
     secret: &SecretValue,
     hint: RawKeyHint,
+    id: [u8; 16],
     rng: &mut dyn Random,
 ) -> Result<Slot, VaultError> {
     check_raw(secret, hint)?;
     let mut params = [0; RAW_KEY_PARAMS];
     params[0] = hint.byte();
     let kind = SlotKind::RawKey { hint };
-    let id = new_slot_id(rng);
     let slot = Slot {
         id,
         kind,
