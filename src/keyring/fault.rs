@@ -38,6 +38,9 @@ pub enum Fault {
     /// The program was built without.
     #[error("this program was built without support for keyrings")]
     NotBuilt,
+    /// What was written could not be read again.
+    #[error("the keyring does not keep what it is given")]
+    NotKept,
     /// Anything else; the text is the name of the error, not what the service said.
     #[error("the keyring failed ({0})")]
     Failed(String),
@@ -69,7 +72,7 @@ impl Coded for Fault {
             Fault::TooLarge => Code::InputTooLarge,
             Fault::Name => Code::NameInvalid,
             Fault::NotBuilt => Code::KeyringNotBuilt,
-            Fault::Failed(_) => Code::KeyringFailed,
+            Fault::NotKept | Fault::Failed(_) => Code::KeyringFailed,
         }
     }
 }

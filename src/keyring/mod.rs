@@ -197,6 +197,34 @@ impl Keyring {
     }
 }
 
+/// Whose entry [`Keyring::check_writable`] makes.
+const PROBE: &str = "reseal-keyring-probe";
+
+impl Keyring {
+    /// Proves that secrets can be kept: an entry is written, read and removed.
+    ///
+    /// # Errors
+    /// Why they can't.
+    pub fn check_writable(&self) -> Result<(), Fault> {
+        let mut random = [0; 8];
+        crate::sys::random::fill(&mut random);
+        let name = Name::new(PROBE, data_encoding::HEXLOWER.encode(&random));
+        let looks = Looks {
+            label: "Reseal: trial entry, to be removed".to_owned(),
+            application: "reseal".to_owned(),
+        };
+        let secret = SecretValue::copy_of(b"trial");
+        self.write(&name, &looks, &secret)?;
+        let found = self.read(&name)?;
+        self.remove(&name)?;
+        if found.is_some_and(|found| found.secret == secret) {
+            Ok(())
+        } else {
+            Err(Fault::NotKept)
+        }
+    }
+}
+
 fn check(name: &Name) -> Result<(), Fault> {
     let fits = |part: &str| (1..=MAX_NAME).contains(&part.len()) && !part.contains('\0');
     if fits(&name.service) && fits(&name.user) {

@@ -8,8 +8,8 @@
 //! file says whose it is; the other gets a name with a digest of its id, which AgentOS does not
 //! look at.
 
-use super::TokenStore;
 use super::agentos::{Entry, MAX_PROVIDER_ID, MAX_TOKEN_FILE, parse, sanitized, write};
+use super::{TokenStore, Warning};
 use crate::crypto::hash::sha256;
 use crate::error::{Code, Failure};
 use crate::oauth::TokenSet;
@@ -30,15 +30,6 @@ pub const AGENTOS_FOLDERS: [&str; 2] = [".wunderland/auth", ".agentos/auth"];
 const FOLDER_LOCK: &str = ".lock";
 /// How often a save begins anew because somebody else changed the file meanwhile.
 const MAX_ATTEMPTS: usize = 16;
-
-/// A file that was passed over, and why. It holds no part of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it, as a sentence without its end.
-    pub why: String,
-}
 
 /// Token sets in a folder of AgentOS's layout.
 pub struct File {
@@ -87,7 +78,8 @@ impl File {
                         return Ok(Place { path, held });
                     }
                     Found::Other(why) => {
-                        (self.warn)(&Warning { path, why });
+                        let place = path.display().to_string();
+                        (self.warn)(&Warning { place, why });
                         continue;
                     }
                 }
@@ -286,7 +278,7 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Makes a folder, 0700, if it is missing.
-fn make_folder(folder: &Path) -> Result<(), Failure> {
+pub(super) fn make_folder(folder: &Path) -> Result<(), Failure> {
     let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

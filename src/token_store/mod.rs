@@ -1,18 +1,33 @@
-//! Where OAuth token sets rest when a program brings its own flow: the interface, memory, and
-//! files of AgentOS's layout.
+//! Where OAuth token sets rest when a program brings its own flow: the interface, memory, files of
+//! AgentOS's layout, the keyring of the system in fast-agent's.
 //!
 //! Accounts that Reseal itself signs in rest in the vault, and `runtime` refreshes them there.
 #![forbid(unsafe_code)]
 
 pub mod agentos;
+mod fallback;
+pub mod fast_agent;
 mod file;
+pub mod identity;
+mod keyring;
 mod memory;
 
-pub use file::{AGENTOS_FOLDERS, File, Warning};
+pub use fallback::{Chosen, choose};
+pub use file::{AGENTOS_FOLDERS, File};
+pub use keyring::Keyring;
 pub use memory::Memory;
 
 use crate::error::Failure;
 use crate::oauth::TokenSet;
+
+/// Something that was passed over, and why. It holds no part of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The file or entry.
+    pub place: String,
+    /// What is wrong with it: the rest of a sentence that starts with the place.
+    pub why: String,
+}
 
 /// Keeps token sets by provider id.
 pub trait TokenStore: Send + Sync {

@@ -42,6 +42,11 @@ const MEANT: &[(&str, &str, &str)] = &[
         "token files are written like any other state file",
     ),
     (
+        "token_store",
+        "keyring",
+        "token sets can lie in the keyring",
+    ),
+    (
         "unlock",
         "keyring",
         "the key of a slot can lie in the keyring",
@@ -130,6 +135,10 @@ const EXPOSE: &[(&str, &str)] = &[
         "values are cut out of a file's content",
     ),
     ("src/keyring/mod.rs", "a secret into its entry"),
+    (
+        "src/token_store/fast_agent.rs",
+        "texts of entries are parsed, cut and joined",
+    ),
     ("src/token_store/file.rs", "tokens into their file"),
     ("src/crypto/aead.rs", "the key of a cipher call"),
     ("src/crypto/derive.rs", "the input of a derivation"),
