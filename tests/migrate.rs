@@ -11,6 +11,7 @@ mod migrate {
     mod first_use;
     mod kills;
     mod links;
+    mod logins;
     mod losses;
     mod rows;
     mod second;

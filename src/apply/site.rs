@@ -41,8 +41,12 @@ impl Site {
     /// `folder.absent` if there is no such folder.
     pub fn foreign(root: &Path) -> Result<Self, Failure> {
         let environment = |name: &str| std::env::var_os(name);
-        let folder = Folder::find(Some(root), &environment)?;
-        Ok(Self::of(folder, false))
+        Ok(Self::foreign_at(Folder::find(Some(root), &environment)?))
+    }
+
+    /// Another runtime's folder, which was found.
+    pub fn foreign_at(folder: Folder) -> Self {
+        Self::of(folder, false)
     }
 
     fn of(folder: Folder, own: bool) -> Self {

@@ -169,6 +169,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// A folder that is not there: nothing lies in it.
+    pub fn absent(root: &Path) -> Self {
+        Self::at(root)
+    }
+
     /// The state folder of this program, whose config may lie elsewhere.
     pub fn own(root: &Path, config: &Path) -> Self {
         Self {

@@ -39,6 +39,7 @@ const CODEX: &str = "openai-codex";
 const FENCE: &str = "openclaw-oauth-refresh-fence:";
 
 /// A credential.
+#[derive(Clone)]
 pub(super) enum Credential {
     /// A key or a token.
     Static {

@@ -8,6 +8,7 @@
 //! | the other runtime's files while they are changed | `theirs` |
 //! | `auth.json` and `credentials/oauth.json`, which came before the profiles | `legacy` |
 //! | the accounts of such a file in this program's own folder | [`first_use`] |
+//! | logins of Codex, Claude Code and AgentOS, on request | [`logins`] |
 //! | this program's own profiles, which point at the same records | `ours` |
 //! | profiles in rows of databases | `rows` |
 //! | the files that still hold a value afterwards | `residue` |
@@ -25,11 +26,13 @@ mod entry;
 pub mod export;
 pub mod first_use;
 mod legacy;
+pub mod logins;
 mod ours;
 mod residue;
 mod rows;
 mod theirs;
 
+pub use logins::Logins;
 pub use residue::Residue;
 
 use crate::apply::{self, Draft, NewRecord, Program, Site, draft::Moved};
@@ -70,6 +73,8 @@ pub struct Wish<'a> {
     pub program: &'a Program,
     /// The name below which new records go.
     pub prefix: Option<&'a RecordName>,
+    /// Logins of other programs that come along.
+    pub logins: &'a Logins,
 }
 
 /// What is to be done.
@@ -121,6 +126,7 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
     draft.changes.records.extend(records.into_values());
     draft.moved.extend(moved);
     left.extend(own.left);
+    draft.warnings.extend(own.warnings);
     draft.changes.files = theirs.changes();
     draft.changes.rows = rows;
     draft.changes.scrubs = theirs.sources();

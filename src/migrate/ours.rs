@@ -22,6 +22,8 @@ pub(super) struct Own {
     pub(super) profiles: Vec<(AgentId, ProfileId)>,
     pub(super) agents: Vec<AgentId>,
     pub(super) left: Vec<Left>,
+    /// What a person should know.
+    pub(super) warnings: Vec<String>,
 }
 
 const NEW_STATE: &str = "{\n  \"version\": 1\n}\n";
@@ -39,7 +41,7 @@ impl Work<'_> {
     pub(super) fn own_profiles(&mut self, theirs: &mut Theirs<'_>) -> Result<Own, Failure> {
         let mut own = Own::default();
         let config = theirs.config()?;
-        for agent in theirs.agents() {
+        for agent in self.own_agents(theirs) {
             let path = self.wish.own.auth_profiles(&agent);
             let mut file = Edited::read(path.clone(), NEW_PROFILES)?;
             let there = Store::parse(
@@ -89,6 +91,9 @@ impl Work<'_> {
                 let shown = Shown::Ref(reference);
                 file.note(profile.id.to_string(), Shown::Nothing, shown);
             }
+            if agent == AgentId::main() {
+                self.logins(&mut file, &mut own)?;
+            }
             if let Some(change) = file.change() {
                 own.files.push(change);
                 own.agents.push(agent.clone());
@@ -101,6 +106,16 @@ impl Work<'_> {
             }
         }
         Ok(own)
+    }
+
+    /// The agents whose profiles change: theirs, and `main` if logins come along.
+    fn own_agents(&self, theirs: &Theirs<'_>) -> Vec<AgentId> {
+        let mut agents = theirs.agents();
+        let main = AgentId::main();
+        if !self.wish.logins.is_empty() && !agents.contains(&main) {
+            agents.push(main);
+        }
+        agents
     }
 
     /// Order, last good profile and usage, where this program has none yet.

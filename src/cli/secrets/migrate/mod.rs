@@ -12,11 +12,12 @@ use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::session::{self, UnlockArgs};
 use crate::cli::state_files;
 use crate::error::{Code, Failure};
-use crate::family::Folder;
-use crate::migrate::{self, Migration, Wish};
+use crate::family::{Environment, FamilyError, Folder};
+use crate::migrate::logins::Of;
+use crate::migrate::{self, Logins, Migration, Wish};
 use crate::name::{AgentId, RecordName};
 use crate::runtime::service::Service;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `secrets migrate`.
@@ -42,6 +43,16 @@ pub struct MigrateArgs {
     #[arg(short, long)]
     yes: bool,
 
+    /// Import the logins of these programs, too; their files are only read. Without FROM and
+    /// without a folder of another runtime, only these
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_delimiter = ',',
+        conflicts_with = "export"
+    )]
+    include: Vec<Include>,
+
     /// Put the new records below this name, as `NAME/openai/default`: for a second folder whose
     /// places have the same names
     #[arg(long, value_name = "NAME", conflicts_with = "export")]
@@ -63,7 +74,38 @@ pub struct MigrateArgs {
     unlock: UnlockArgs,
 }
 
+/// A program whose login is imported on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Include {
+    /// The account or key in the Codex CLI's auth.json
+    Codex,
+    /// The account in Claude Code's .credentials.json
+    Claude,
+    /// The token files of AgentOS, in ~/.wunderland/auth and ~/.agentos/auth
+    Agentos,
+}
+
+impl Include {
+    const fn of(self) -> Of {
+        match self {
+            Include::Codex => Of::Codex,
+            Include::Claude => Of::Claude,
+            Include::Agentos => Of::AgentOs,
+        }
+    }
+}
+
 const DOING: &str = "move the state folder in";
+
+/// The folder that is meant. None has to be there if logins are asked for.
+fn folder(args: &MigrateArgs, environment: Environment<'_>) -> Result<Folder, FamilyError> {
+    match Folder::find(args.from.as_deref(), environment) {
+        Err(FamilyError::Absent(root)) if args.from.is_none() && !args.include.is_empty() => {
+            Ok(Folder::absent(&root))
+        }
+        found => found,
+    }
+}
 
 /// Moves a folder in, or this program's profiles out.
 pub fn run(context: &Context, args: MigrateArgs) -> Done {
@@ -71,13 +113,15 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         return export::run(context, &args, folder);
     }
     let environment = |name: &str| std::env::var_os(name);
-    let folder = Folder::find(args.from.as_deref(), &environment).doing("find the state folder")?;
+    let folder = folder(&args, &environment).doing("find the state folder")?;
     check_not_own(context, &folder.root)?;
     stopped::check(&folder)
         .map_err(apply::nothing_written)
         .doing(DOING)?;
-    let site = Site::foreign(&folder.root).doing("find the state folder")?;
     let config = state_files::config(context).doing("read the config")?;
+    let wanted: Vec<Of> = args.include.iter().map(|include| include.of()).collect();
+    let logins = Logins::read(&wanted, &environment, &config).doing("read the logins")?;
+    let site = Site::foreign_at(folder);
     let program = program(context)?;
     warn_of_owner(context, &program);
     let mut service = session::service(context, &args.unlock)?;
@@ -87,6 +131,7 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         config: &config,
         program: &program,
         prefix: args.prefix.as_ref(),
+        logins: &logins,
     };
     let migration = migrate::draft(&wish, service.as_mut()).map_err(refused)?;
     let mut view = view::View {

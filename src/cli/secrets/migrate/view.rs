@@ -118,10 +118,12 @@ impl View<'_> {
             out.say("No other plaintext was found in its files.");
         }
         self.advise();
-        out.explain(
-            "The other runtime gets its values from this program while the vault is unlocked \
-             (`reseal vault unlock`). Start it again; it no longer refreshes accounts itself.",
-        );
+        if self.site.root.is_dir() {
+            out.explain(
+                "The other runtime gets its values from this program while the vault is unlocked \
+                 (`reseal vault unlock`). Start it again; it no longer refreshes accounts itself.",
+            );
+        }
         Ok(())
     }
 
