@@ -65,9 +65,7 @@ fn answer(text: &str) -> HttpAnswer {
     const STATUSES: [u16; 8] = [200, 400, 401, 403, 404, 428, 429, 503];
     let status = text.bytes().next().unwrap_or_default();
     HttpAnswer {
-        status: STATUSES[usize::from(status) % 8],
-        body: SecretValue::copy_of(text.get(1..).unwrap_or_default().as_bytes()),
-        retry_after: Some(Duration::from_secs(u64::from(status))),
-        date: None,
-    }
+            retry_after: Some(Duration::from_secs(u64::from(status))),
+            ..HttpAnswer::new(STATUSES[usize::from(status) % 8], SecretValue::copy_of(text.get(1..).unwrap_or_default().as_bytes()))
+        }
 }

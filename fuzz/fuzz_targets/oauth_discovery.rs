@@ -15,12 +15,7 @@ const ISSUERS: [&str; 3] = [
 ];
 
 fuzz_target!(|data: &[u8]| {
-    let answer = HttpAnswer {
-        status: 200,
-        body: SecretValue::copy_of(data),
-        retry_after: None,
-        date: None,
-    };
+    let answer = HttpAnswer::new(200, SecretValue::copy_of(data));
     for asked in ISSUERS {
         let issuer: Issuer = asked.parse().expect("an issuer");
         let metadata = match read_metadata(&answer, &issuer) {

@@ -15,12 +15,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let status = 100 + u16::from_le_bytes(*status) % 500;
     for dialect in Dialect::ALL {
-        let answer = HttpAnswer {
-            status,
-            body: SecretValue::copy_of(body),
-            retry_after: None,
-            date: None,
-        };
+        let answer = HttpAnswer::new(status, SecretValue::copy_of(body));
         match read_grant(&answer, dialect) {
             Ok(grant) => {
                 assert!((200..300).contains(&status));

@@ -110,6 +110,12 @@ pub struct Metadata {
     pub device: Option<Endpoint>,
     /// `revocation_endpoint`.
     pub revocation: Option<Endpoint>,
+    /// `registration_endpoint` (RFC 7591).
+    pub registration: Option<Endpoint>,
+    /// A client may be the address of a document about it (`client_id_metadata_document_supported`).
+    pub takes_client_documents: bool,
+    /// `scopes_supported` holds `offline_access`.
+    pub offers_offline: bool,
     /// `authorization_response_iss_parameter_supported` (RFC 9207).
     pub names_itself: bool,
     /// Whether `code_challenge_methods_supported` holds S256; `None` if there is no list.
@@ -224,6 +230,8 @@ pub fn read_metadata(answer: &HttpAnswer, issuer: &Issuer) -> Result<Metadata, D
     let named = named.filter(|named| is_printable(named, MAX_ISSUER) && issuer.is(named));
     let named = named.ok_or(DiscoveryError::OtherIssuer)?;
     let methods = list(&document, "token_endpoint_auth_methods_supported")?;
+    // Some servers list more scopes than anybody reads; that is no reason to refuse them.
+    let scopes = list(&document, "scopes_supported").unwrap_or_default();
     let challenges = list(&document, "code_challenge_methods_supported")?;
     Ok(Metadata {
         issuer: named.parse().map_err(|_| DiscoveryError::OtherIssuer)?,
@@ -231,6 +239,9 @@ pub fn read_metadata(answer: &HttpAnswer, issuer: &Issuer) -> Result<Metadata, D
         token: endpoint(&document, "token_endpoint")?,
         device: endpoint(&document, "device_authorization_endpoint")?,
         revocation: endpoint(&document, "revocation_endpoint")?,
+        registration: endpoint(&document, "registration_endpoint")?,
+        takes_client_documents: flag(&document, "client_id_metadata_document_supported")?,
+        offers_offline: scopes.is_some_and(|scopes| scopes.contains(&"offline_access")),
         names_itself: flag(&document, "authorization_response_iss_parameter_supported")?,
         pkce_s256: challenges.map(|methods| methods.contains(&"S256")),
         secret_in: methods.and_then(|methods| {

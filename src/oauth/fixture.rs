@@ -14,12 +14,7 @@ pub(super) fn secret(text: &str) -> SecretValue {
 }
 
 pub(super) fn answer(status: u16, body: &str) -> HttpAnswer {
-    HttpAnswer {
-        status,
-        body: secret(body),
-        retry_after: None,
-        date: None,
-    }
+    HttpAnswer::new(status, secret(body))
 }
 
 pub(super) fn jwt(payload: &Value) -> String {

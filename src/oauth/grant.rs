@@ -199,12 +199,7 @@ mod tests {
     }
 
     fn answer(status: u16, body: &str) -> HttpAnswer {
-        HttpAnswer {
-            status,
-            body: SecretValue::copy_of(body.as_bytes()),
-            retry_after: None,
-            date: None,
-        }
+        HttpAnswer::new(status, SecretValue::copy_of(body.as_bytes()))
     }
 
     fn grant(body: &str) -> Result<Grant, Refusal> {

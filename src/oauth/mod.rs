@@ -16,6 +16,9 @@
 //! | [`Server`]: its endpoints; how an issuer tells them | [`server`], [`discovery`] |
 //! | [`CodeFlow`]: signing in with a browser; what comes back | [`authorize`], [`callback`] |
 //! | [`Device`]: signing in on another device | [`device`] |
+//! | [`Challenge`]: what a resource wants of a request | [`challenge`] |
+//! | [`ProtectedResource`]: who grants tokens for it | [`protected`] |
+//! | registering a client where nobody knows it | [`registration`] |
 //! | [`AwaitedGrant`]: what is checked before a grant is an account | [`sign_in`] |
 //! | [`Verifier`], [`State`], [`Nonce`]: the random values of one sign-in | [`pkce`] |
 //!
@@ -28,6 +31,7 @@ mod answer;
 pub mod authorize;
 pub mod builtin;
 pub mod callback;
+pub mod challenge;
 pub mod claims;
 pub mod client;
 pub mod device;
@@ -39,9 +43,11 @@ pub mod flow;
 pub mod freshness;
 pub mod grant;
 pub mod pkce;
+pub mod protected;
 pub mod provider;
 pub mod record;
 pub mod refusal;
+pub mod registration;
 pub mod request;
 pub mod server;
 pub mod sign_in;
@@ -49,6 +55,7 @@ pub mod tokens;
 
 pub use authorize::{Accepted, Answer, CodeFlow};
 pub use callback::{CallbackError, SaidNo};
+pub use challenge::Challenge;
 pub use claims::Claims;
 pub use client::{ClientAuth, ClientOf, Dialect, TokenFormat};
 pub use device::{Device, Polled, Prompt, Step};
@@ -59,6 +66,7 @@ pub use grant::{
     Grant, Revoked, code_request, read_grant, read_revocation, refresh_request, revoke_request,
 };
 pub use pkce::{Nonce, State, Verifier};
+pub use protected::ProtectedResource;
 pub use provider::{FlowKind, Provider, Redirect, RedirectHost};
 pub use record::{Account, AccountInfo, Identity, RecordError, SignIn, SignInReason};
 pub use refusal::{PermanentReason, Refusal};

@@ -232,10 +232,8 @@ mod tests {
 
     fn refusal(status: u16, body: &str, dialect: Dialect) -> Refusal {
         let answer = HttpAnswer {
-            status,
-            body: SecretValue::copy_of(body.as_bytes()),
             retry_after: Some(Duration::from_secs(7)),
-            date: None,
+            ..HttpAnswer::new(status, SecretValue::copy_of(body.as_bytes()))
         };
         Refusal::of(&answer, dialect)
     }

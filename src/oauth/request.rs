@@ -49,9 +49,22 @@ pub struct HttpAnswer {
     pub retry_after: Option<Duration>,
     /// `Date`: a hint how far the clocks are apart.
     pub date: Option<UnixMs>,
+    /// Each `WWW-Authenticate`, as it came; bounded by who read it.
+    pub challenges: Vec<String>,
 }
 
 impl HttpAnswer {
+    /// An answer whose headers say nothing of interest.
+    pub fn new(status: u16, body: SecretValue) -> Self {
+        Self {
+            status,
+            body,
+            retry_after: None,
+            date: None,
+            challenges: Vec::new(),
+        }
+    }
+
     /// True for 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -177,12 +190,7 @@ mod tests {
         let secret = SecretValue::copy_of(b"canary");
         let mut request = HttpRequest::form(here(), &[("a", Parameter::Secret(&secret))]);
         request.authorization = Some(basic("id", &secret));
-        let answer = HttpAnswer {
-            status: 200,
-            body: secret,
-            retry_after: None,
-            date: None,
-        };
+        let answer = HttpAnswer::new(200, secret);
         let shown = format!("{request:?} {answer:?}");
         assert!(
             !shown.contains("canary") && !shown.contains("Basic"),

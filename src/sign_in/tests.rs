@@ -43,12 +43,10 @@ impl Http for Script {
         );
         self.asked.lock().unwrap().push(text);
         match self.answers.lock().unwrap().pop_front().unwrap() {
-            Some((status, body)) => Ok(HttpAnswer {
+            Some((status, body)) => Ok(HttpAnswer::new(
                 status,
-                body: SecretValue::copy_of(body.as_bytes()),
-                retry_after: None,
-                date: None,
-            }),
+                SecretValue::copy_of(body.as_bytes()),
+            )),
             None => Err(NetError::Lost(Peer::of(&request.url), Fault::Unreachable)),
         }
     }

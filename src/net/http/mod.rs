@@ -29,6 +29,8 @@ use tokio::runtime::Runtime;
 
 /// The largest body of an answer in bytes: 1 MiB.
 pub const MAX_BODY: usize = 1 << 20;
+/// The most bytes of `WWW-Authenticate` that are kept of an answer.
+pub const MAX_CHALLENGES: usize = 16 * 1024;
 /// For a connection, names and TLS included.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// For a request in all, from the look-up of the name to the last byte of the body.
@@ -127,12 +129,14 @@ impl Client {
         let status = response.status().as_u16();
         let date = date_of(response.headers(), &header::DATE);
         let retry_after = retry_after(response.headers(), date);
+        let challenges = challenges(response.headers());
         let body = self.read_body(runtime, response, &peer)?;
         Ok(HttpAnswer {
             status,
             body,
             retry_after,
             date,
+            challenges,
         })
     }
 
@@ -180,6 +184,19 @@ impl Http for Client {
         runtime.shutdown_background();
         outcome
     }
+}
+
+/// What the server wants to be shown, as far as it is text and within the limit.
+fn challenges(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let mut left = MAX_CHALLENGES;
+    let texts = values.filter_map(|value| value.to_str().ok());
+    let fits = |text: &&str| {
+        let fits = text.len() <= left;
+        left = left.saturating_sub(text.len());
+        fits
+    };
+    texts.take_while(fits).map(str::to_owned).collect()
 }
 
 /// A secret as a buffer of the HTTP library, without a copy.

@@ -107,12 +107,10 @@ struct Statuses {
 impl Http for Statuses {
     fn send(&self, _request: &HttpRequest) -> Result<HttpAnswer, NetError> {
         let index = self.asked.fetch_add(1, Ordering::SeqCst);
-        Ok(HttpAnswer {
-            status: self.statuses[index],
-            body: secret("{\"error\": \"canary-of-the-server\"}"),
-            retry_after: None,
-            date: None,
-        })
+        Ok(HttpAnswer::new(
+            self.statuses[index],
+            secret("{\"error\": \"canary-of-the-server\"}"),
+        ))
     }
 }
 
@@ -172,12 +170,7 @@ impl Http for Gate {
         drop(running);
         self.all_here.wait();
         self.running.lock().unwrap().0 -= 1;
-        Ok(HttpAnswer {
-            status: 200,
-            body: secret(""),
-            retry_after: None,
-            date: None,
-        })
+        Ok(HttpAnswer::new(200, secret("")))
     }
 }
 

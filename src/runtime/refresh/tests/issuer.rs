@@ -175,10 +175,8 @@ pub fn token_in(body: &[u8]) -> String {
 
 fn answer(status: u16, body: &str, retry_after: Option<Duration>) -> HttpAnswer {
     HttpAnswer {
-        status,
-        body: SecretValue::copy_of(body.as_bytes()),
         retry_after,
-        date: None,
+        ..HttpAnswer::new(status, SecretValue::copy_of(body.as_bytes()))
     }
 }
 

@@ -23,12 +23,7 @@ impl Http for Revoker {
         let line = format!("{} {}", request.url.path(), text(body));
         self.sent.lock().unwrap().push(line);
         match self.status {
-            Some(status) => Ok(HttpAnswer {
-                status,
-                body: SecretValue::copy_of(b""),
-                retry_after: None,
-                date: None,
-            }),
+            Some(status) => Ok(HttpAnswer::new(status, SecretValue::copy_of(b""))),
             None => Err(NetError::NotSent(Peer::of(&request.url), Fault::Refused)),
         }
     }
