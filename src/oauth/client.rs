@@ -98,6 +98,8 @@ pub struct ClientOf {
     pub revocation_format: TokenFormat,
     /// The resource indicator (RFC 8707), sent with every token request.
     pub resource: Option<String>,
+    /// The server that named the endpoints, if no person did; see [`HttpRequest::named_by`].
+    pub named_by: Option<Endpoint>,
     /// More parameters of every token request.
     pub extra: Vec<(String, String)>,
     /// The server's dialect.
@@ -119,6 +121,7 @@ impl ClientOf {
             format: TokenFormat::default(),
             revocation_format: TokenFormat::default(),
             resource: None,
+            named_by: None,
             extra: Vec::new(),
             dialect: Dialect::default(),
             refresh_margin: None,
@@ -157,6 +160,7 @@ impl ClientOf {
         if let ClientAuth::Basic(secret) = &self.auth {
             request.authorization = Some(basic(&self.client_id, secret.secret()));
         }
+        request.named_by = self.named_by.clone();
         request
     }
 }

@@ -257,6 +257,8 @@ pub struct Provider {
     pub required_scopes: Vec<String>,
     /// The resource indicator (RFC 8707) of every request.
     pub resource: Option<String>,
+    /// The server that named the endpoints, if no person did.
+    pub named_by: Option<Endpoint>,
     /// `audience` of the authorization and token requests, for servers that go by it.
     pub audience: Option<String>,
     /// Where the browser comes back to.
@@ -297,6 +299,7 @@ impl Provider {
             scopes: Vec::new(),
             required_scopes: Vec::new(),
             resource: None,
+            named_by: None,
             audience: None,
             redirect: Redirect::default(),
             extra_authorize: Vec::new(),
@@ -401,6 +404,7 @@ impl Provider {
             format: self.token_format,
             revocation_format: self.revocation_format,
             resource: self.resource.clone(),
+            named_by: self.named_by.clone(),
             extra,
             dialect: self.dialect,
             refresh_margin: self.refresh_margin,

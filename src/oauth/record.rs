@@ -218,6 +218,7 @@ impl Account {
     pub fn info(&self) -> AccountInfo {
         AccountInfo {
             provider: self.client.provider.clone(),
+            resource: self.client.resource.clone(),
             client_id: self.client.client_id.clone(),
             identity: self.identity.clone(),
             obtained_at: self.obtained_at,
@@ -315,6 +316,8 @@ struct Details {
     revocation_format: TokenFormat,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     resource: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    named_by: Option<Endpoint>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     extra: Vec<(String, String)>,
     dialect: Dialect,
@@ -357,6 +360,7 @@ impl Details {
             format: client.format,
             revocation_format: client.revocation_format,
             resource: client.resource,
+            named_by: client.named_by,
             extra: client.extra,
             dialect: client.dialect,
             refresh_margin_ms: margin.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
@@ -405,6 +409,7 @@ impl Details {
                 format: self.format,
                 revocation_format: self.revocation_format,
                 resource: self.resource,
+                named_by: self.named_by,
                 extra: self.extra,
                 dialect: self.dialect,
                 refresh_margin: self.refresh_margin_ms.map(Duration::from_millis),
@@ -465,6 +470,8 @@ pub struct SignIn {
 pub struct AccountInfo {
     /// The id of the provider.
     pub provider: String,
+    /// The resource that the tokens are for, if they are for one.
+    pub resource: Option<String>,
     /// The client's id: where the server issues it, the next sign-in comes with the same one.
     pub client_id: String,
     /// Whose it is.
@@ -482,6 +489,8 @@ pub struct AccountInfo {
 #[serde(rename_all = "camelCase")]
 struct InfoWire {
     provider: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    resource: Option<String>,
     #[serde(default)]
     client_id: String,
     #[serde(flatten)]
@@ -502,6 +511,7 @@ impl AccountInfo {
     pub fn to_json(&self) -> Value {
         let wire = InfoWire {
             provider: self.provider.clone(),
+            resource: self.resource.clone(),
             client_id: self.client_id.clone(),
             identity: self.identity.clone(),
             obtained_at: self.obtained_at,
@@ -523,6 +533,7 @@ impl AccountInfo {
         });
         Some(Self {
             provider: wire.provider,
+            resource: wire.resource,
             client_id: wire.client_id,
             identity: wire.identity,
             obtained_at: wire.obtained_at,

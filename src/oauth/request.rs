@@ -34,6 +34,10 @@ pub struct HttpRequest {
     pub headers: Vec<(&'static str, SecretValue)>,
     /// The body.
     pub body: Option<SecretValue>,
+    /// The server that a person configured and that named `url`. Then only public addresses are
+    /// connected to, and those of its own class (see [`crate::net::address::Class`]), so that it
+    /// can't lead further inside than it stands itself. `None`: a person named `url`.
+    pub named_by: Option<Endpoint>,
     /// `Accept: application/json`; GitHub answers in form encoding without it.
     pub accept_json: bool,
 }
@@ -102,7 +106,17 @@ impl HttpRequest {
             authorization: None,
             headers: Vec::new(),
             body: None,
+            named_by: None,
             accept_json: true,
+        }
+    }
+
+    /// The same, to an address that this server named.
+    #[must_use]
+    pub fn named_by(self, server: &Endpoint) -> Self {
+        Self {
+            named_by: Some(server.clone()),
+            ..self
         }
     }
 
@@ -142,6 +156,7 @@ impl HttpRequest {
             authorization: None,
             headers: Vec::new(),
             body: Some(body),
+            named_by: None,
             accept_json: true,
         }
     }

@@ -6,7 +6,7 @@ use crate::net::listener::ListenError;
 use crate::net::{Cancel, Http, Listener, Page, Reply, Verdict, open_browser};
 use crate::oauth::authorize::{Accepted, Answer, CodeFlow};
 use crate::oauth::callback::SaidNo;
-use crate::oauth::provider::Provider;
+use crate::oauth::provider::{Provider, Redirect};
 use crate::oauth::server::Server;
 use crate::sys::random;
 use std::os::fd::AsFd;
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 /// browser that goes there finds nobody, and its address bar holds what is to be pasted.
 const DEAF_PORT: u16 = 1;
 
+/// Signs in at a server that is known.
 pub(super) fn sign_in(
     provider: &Provider,
     server: &Server,
@@ -25,21 +26,43 @@ pub(super) fn sign_in(
     person: &mut dyn Person,
     wish: &Wish,
 ) -> Result<SignedIn, Failure> {
-    let (listener, deaf) = listen(provider, wish)?;
+    let start = |redirect_uri: &str| {
+        let rng = &mut random::fill;
+        let flow = CodeFlow::start(provider, server, redirect_uri, &wish.with, rng)?;
+        Ok(flow)
+    };
+    with_browser(
+        &provider.redirect,
+        &provider.label,
+        http,
+        person,
+        wish,
+        start,
+    )
+}
+
+/// Signs in with a flow that `start` begins once the address is known that the browser comes back
+/// to. `label` is what people call the provider.
+///
+/// # Errors
+/// As [`super::sign_in`], and what `start` fails with.
+pub fn with_browser(
+    redirect: &Redirect,
+    label: &str,
+    http: &dyn Http,
+    person: &mut dyn Person,
+    wish: &Wish,
+    start: impl FnOnce(&str) -> Result<CodeFlow, Failure>,
+) -> Result<SignedIn, Failure> {
+    let (listener, deaf) = listen(redirect, wish)?;
     let redirect_uri = match &listener {
         Some(listener) => listener.redirect_uri(),
-        None => provider.redirect.uri(match provider.redirect.port {
+        None => redirect.uri(match redirect.port {
             0 => DEAF_PORT,
             port => port,
         }),
     };
-    let flow = CodeFlow::start(
-        provider,
-        server,
-        &redirect_uri,
-        &wish.with,
-        &mut random::fill,
-    )?;
+    let flow = start(&redirect_uri)?;
     let opened = wish
         .open_browser
         .then(|| open_browser(flow.url().as_str()).map_err(|error| error.to_string()));
@@ -54,7 +77,7 @@ pub(super) fn sign_in(
         deaf: deaf.as_deref(),
     })?;
     let (answer, reply) = race(&flow, listener, person, wish.timeout)?;
-    let accepted = accept(answer, &provider.label, reply)?;
+    let accepted = accept(answer, label, reply)?;
     let (accepted, reply) = accepted;
     let finished = person.tell(News::Exchanging).and_then(|()| {
         let (request, awaited) = flow.redeem(accepted)?;
@@ -63,22 +86,22 @@ pub(super) fn sign_in(
     match finished {
         Ok(account) => Ok(SignedIn {
             account,
-            label: provider.label.clone(),
+            label: label.to_owned(),
             browser: reply,
         }),
         Err(failure) => {
-            fail(reply, &provider.label, &failure.message);
+            fail(reply, label, &failure.message);
             Err(failure)
         }
     }
 }
 
 /// A listener, or why there is none.
-fn listen(provider: &Provider, wish: &Wish) -> Result<(Option<Listener>, Option<String>), Failure> {
+fn listen(redirect: &Redirect, wish: &Wish) -> Result<(Option<Listener>, Option<String>), Failure> {
     if wish.paste_only {
         return Ok((None, Some("pasting was asked for".to_owned())));
     }
-    match Listener::bind(&provider.redirect) {
+    match Listener::bind(redirect) {
         Ok(listener) => Ok((Some(listener), None)),
         // Another program's sign-in has the port: the person can still carry the address over.
         Err(error @ ListenError::Taken { .. }) => Ok((None, Some(error.to_string()))),

@@ -14,6 +14,8 @@
 mod browser;
 mod device;
 
+pub use browser::with_browser;
+
 use crate::error::{Code, Failure};
 use crate::net::{Http, Page, Reply};
 use crate::oauth::callback::CallbackError;

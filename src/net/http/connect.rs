@@ -3,11 +3,11 @@
 //! Invariant: what is checked is what is connected to: there is one look-up, and its checked result
 //! goes to the connector.
 
-use super::{Denied, Fault, NetError, Peer};
+use super::{Denied, Fault, NetError, Peer, Policy};
 use crate::net::address::Class;
 use crate::oauth::endpoint::Endpoint;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// A name without an address.
@@ -98,18 +98,24 @@ pub(super) fn check_literal(url: &Endpoint, guard: Option<Class>) -> Result<(), 
     check(std::iter::once(address), guard, &Peer::of(url)).map_err(NetError::Denied)
 }
 
-/// The class of the URL that a person configured, for [`super::Policy::guard`]. Of a name with
-/// addresses of several classes, the first that is not public counts. Blocks for the look-up.
-pub fn class_of(url: &Endpoint) -> Result<Class, NetError> {
+/// The class of the server that a person configured (see [`HttpRequest::named_by`]). Of a name with
+/// addresses of several classes, the first that is not public counts.
+///
+/// [`HttpRequest::named_by`]: crate::oauth::request::HttpRequest::named_by
+pub(super) async fn class_of(url: &Endpoint, policy: &Policy) -> Result<Class, NetError> {
     if let Some(address) = literal(url) {
         return Ok(Class::of(address));
     }
     if url.is_loopback() {
         return Ok(Class::Loopback);
     }
-    let found = (url.host(), url.port()).to_socket_addrs();
-    let found = found.map_err(|_| NetError::NotSent(Peer::of(url), Fault::Name))?;
-    let mut classes = found.map(|address| Class::of(address.ip()));
+    let not_sent = |fault| NetError::NotSent(Peer::of(url), fault);
+    let found = tokio::time::timeout(policy.connect, look_up(url.host()));
+    let found = found
+        .await
+        .map_err(|_| not_sent(Fault::Connect(policy.connect)))?;
+    let found = found.map_err(|_| not_sent(Fault::Name))?;
+    let mut classes = found.iter().map(|address| Class::of(address.ip()));
     let inner = classes.find(|class| *class != Class::Public);
     Ok(inner.unwrap_or(Class::Public))
 }

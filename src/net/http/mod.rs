@@ -11,7 +11,6 @@
 mod connect;
 mod fault;
 
-pub use connect::class_of;
 pub use fault::{Denied, Fault, NetError, Peer};
 
 use super::address::Class;
@@ -38,7 +37,7 @@ pub const TOTAL_LIMIT: Duration = Duration::from_secs(30);
 /// How this program names itself to servers.
 const USER_AGENT: &str = concat!("reseal/", env!("CARGO_PKG_VERSION"));
 
-/// What a client allows. [`Policy::default`] has the constants of this module and no guard.
+/// What a client allows. [`Policy::default`] has the constants of this module.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// For a connection.
@@ -47,10 +46,6 @@ pub struct Policy {
     pub total: Duration,
     /// The largest body in bytes.
     pub max_body: usize,
-    /// Set for addresses that somebody else named: only public addresses and those of this class
-    /// (of the URL that a person configured, see [`class_of`]) are connected to. A proxy of the
-    /// environment looks names up by itself, so behind one only literal addresses are checked.
-    pub guard: Option<Class>,
 }
 
 impl Default for Policy {
@@ -59,7 +54,6 @@ impl Default for Policy {
             connect: CONNECT_LIMIT,
             total: TOTAL_LIMIT,
             max_body: MAX_BODY,
-            guard: None,
         }
     }
 }
@@ -84,7 +78,7 @@ impl Client {
         Self { policy: *policy }
     }
 
-    fn build(&self, url: &Endpoint) -> reqwest::Result<reqwest::Client> {
+    fn build(&self, url: &Endpoint, guard: Option<Class>) -> reqwest::Result<reqwest::Client> {
         let mut builder = reqwest::Client::builder()
             .http1_only()
             .redirect(redirect::Policy::none())
@@ -94,7 +88,7 @@ impl Client {
             .connect_timeout(self.policy.connect)
             .timeout(self.policy.total)
             .pool_max_idle_per_host(0)
-            .dns_resolver(connect::Resolver::new(url, self.policy.guard));
+            .dns_resolver(connect::Resolver::new(url, guard));
         if url.is_loopback() {
             builder = builder.no_proxy();
         }
@@ -109,9 +103,13 @@ impl Client {
     fn exchange(&self, runtime: &Runtime, request: &HttpRequest) -> Result<HttpAnswer, NetError> {
         let peer = Peer::of(&request.url);
         let not_sent = |fault| NetError::NotSent(peer.clone(), fault);
-        connect::check_literal(&request.url, self.policy.guard)?;
+        let guard = match &request.named_by {
+            Some(server) => Some(runtime.block_on(connect::class_of(server, &self.policy))?),
+            None => None,
+        };
+        connect::check_literal(&request.url, guard)?;
         let client = self
-            .build(&request.url)
+            .build(&request.url, guard)
             .map_err(|_| not_sent(Fault::Store))?;
         let method = match request.method {
             Method::Get => reqwest::Method::GET,

@@ -34,6 +34,7 @@ fn client() -> ClientOf {
         format: TokenFormat::Json,
         revocation_format: TokenFormat::Form,
         resource: Some("https://api.example/".to_owned()),
+        named_by: Some("https://api.example/mcp".parse().unwrap()),
         extra: vec![("a".to_owned(), "b".to_owned())],
         dialect: Dialect::AgentosLegacy,
         refresh_margin: Some(Duration::from_millis(1500)),
