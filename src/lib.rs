@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  9  cli
-//!  8  apply  audit  migrate  daemon  launch  helper  sign_in  credentials
+//!  8  apply  audit  migrate  daemon  launch  helper  sign_in  credentials  mcp
 //!  7  runtime
 //!  6  unlock  store  source  net  token_store  family  keyring
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
@@ -29,6 +29,7 @@ pub mod family;
 pub mod helper;
 pub mod keyring;
 pub mod launch;
+pub mod mcp;
 pub mod migrate;
 pub mod name;
 pub mod net;

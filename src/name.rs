@@ -166,6 +166,12 @@ impl RecordName {
         format!("{prefix}/{self}").parse()
     }
 
+    /// The record that holds the tokens of an MCP server: `mcp/SCHEME/REST`, its base URL in two
+    /// parts with the same escape.
+    pub fn for_mcp(scheme: &str, rest: &str) -> Result<Self, NameError> {
+        Self::of_parts("mcp", [scheme, rest])
+    }
+
     fn of_parts<'a>(
         first: &str,
         parts: impl IntoIterator<Item = &'a str>,

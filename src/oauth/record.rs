@@ -218,7 +218,8 @@ impl Account {
     pub fn info(&self) -> AccountInfo {
         AccountInfo {
             provider: self.client.provider.clone(),
-            resource: self.client.resource.clone(),
+            server: self.client.named_by.clone().map(String::from),
+            scope: self.scope.clone(),
             client_id: self.client.client_id.clone(),
             identity: self.identity.clone(),
             obtained_at: self.obtained_at,
@@ -470,8 +471,10 @@ pub struct SignIn {
 pub struct AccountInfo {
     /// The id of the provider.
     pub provider: String,
-    /// The resource that the tokens are for, if they are for one.
-    pub resource: Option<String>,
+    /// The server that the tokens are for, if it named who grants them.
+    pub server: Option<String>,
+    /// The scope that was granted.
+    pub scope: Option<String>,
     /// The client's id: where the server issues it, the next sign-in comes with the same one.
     pub client_id: String,
     /// Whose it is.
@@ -490,7 +493,9 @@ pub struct AccountInfo {
 struct InfoWire {
     provider: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    resource: Option<String>,
+    server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    scope: Option<String>,
     #[serde(default)]
     client_id: String,
     #[serde(flatten)]
@@ -511,7 +516,8 @@ impl AccountInfo {
     pub fn to_json(&self) -> Value {
         let wire = InfoWire {
             provider: self.provider.clone(),
-            resource: self.resource.clone(),
+            server: self.server.clone(),
+            scope: self.scope.clone(),
             client_id: self.client_id.clone(),
             identity: self.identity.clone(),
             obtained_at: self.obtained_at,
@@ -533,7 +539,8 @@ impl AccountInfo {
         });
         Some(Self {
             provider: wire.provider,
-            resource: wire.resource,
+            server: wire.server,
+            scope: wire.scope,
             client_id: wire.client_id,
             identity: wire.identity,
             obtained_at: wire.obtained_at,

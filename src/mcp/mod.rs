@@ -1,0 +1,24 @@
+//! MCP servers behind OAuth: which there are, how to sign in, and whose tokens are whose.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`identity`] | which servers share their tokens, and the record that holds them |
+//! | [`servers`] | the servers of a config: fast-agent's, and ours |
+//! | [`find`] | where fast-agent's config is |
+//! | [`discovery`] | from a server to who grants its tokens, and how to be a client there |
+//! | [`sign_in`] | from there to an account |
+//!
+//! Invariants: whatever a server names is asked for on its behalf, so that it can't lead further
+//! inside than it stands (`HttpRequest::named_by`); a token goes to the server that it was granted
+//! for and to no other; PKCE is required. Keeping an account is not here: its record is named by
+//! [`identity`], and `runtime` renews it there like any other.
+#![forbid(unsafe_code)]
+
+pub mod discovery;
+pub mod find;
+pub mod identity;
+pub mod servers;
+pub mod sign_in;
+
+pub use identity::Identity;
+pub use servers::{McpServer, Persist, Transport};

@@ -1,0 +1,406 @@
+//! The MCP servers of a config: `mcp.servers` of `fastagent.config.yaml` and of `reseal.json`.
+//!
+//! Only what signing in needs is read; everything else is skipped unread, since such files hold API
+//! keys. An error names file, line and column, or server and member, and quotes nothing.
+
+use crate::config::Trust;
+use crate::document::Document;
+use crate::error::{Code, Failure};
+use crate::oauth::provider::{MAX_PARAMETER, MAX_SCOPES, Redirect, RedirectHost, is_scope};
+use crate::oauth::{Endpoint, Issuer};
+use crate::reference::{Defaults, SecretInput, SecretRef};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The largest YAML file in bytes.
+pub const MAX_YAML: usize = 1 << 20;
+/// The most servers of a config.
+pub const MAX_SERVERS: usize = 512;
+/// The longest name of a server in bytes.
+pub const MAX_SERVER_NAME: usize = 256;
+/// The ports that fast-agent's clients come back to, in its order; 0 is any free one.
+pub const PORTS: [u16; 5] = [3030, 3031, 3032, 8080, 0];
+
+/// How a server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP.
+    Http,
+    /// HTTP with server-sent events, the transport of revision 2024-11-05.
+    Sse,
+    /// A child process; it has no OAuth.
+    Stdio,
+}
+
+impl Transport {
+    /// As written in a config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Http => "http",
+            Transport::Sse => "sse",
+            Transport::Stdio => "stdio",
+        }
+    }
+}
+
+/// Where the tokens of a server are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persist {
+    /// In the keyring of the operating system.
+    Keyring,
+    /// In the vault.
+    Vault,
+    /// Nowhere: they end with the process.
+    Memory,
+}
+
+impl Persist {
+    /// As written in a config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Persist::Keyring => "keyring",
+            Persist::Vault => "vault",
+            Persist::Memory => "memory",
+        }
+    }
+}
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct McpServer {
+    /// Its name in the config; the URL for one that is not in it.
+    pub name: String,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Where; `None` for a child process.
+    pub url: Option<Endpoint>,
+    /// False: it wants no OAuth (`oauth: false`).
+    pub oauth: bool,
+    /// Where its tokens are kept.
+    pub persist: Persist,
+    /// Where the browser comes back to.
+    pub redirect: Redirect,
+    /// The scopes to ask for; empty: what the server says.
+    pub scopes: Vec<String>,
+    /// A client that was registered beforehand.
+    pub client_id: Option<String>,
+    /// Where the secret of that client is.
+    pub client_secret: Option<SecretRef>,
+    /// Who issued that client: it is used nowhere else.
+    pub client_issuer: Option<Issuer>,
+    /// The address of a document about a client (`client_metadata_url`).
+    pub client_metadata_url: Option<Endpoint>,
+}
+
+impl McpServer {
+    /// A server of which only the address is known, with the settings of fast-agent.
+    pub fn at(url: &Endpoint, transport: Transport, persist: Persist) -> Self {
+        Self {
+            name: url.to_string(),
+            transport,
+            url: Some(url.clone()),
+            oauth: true,
+            persist,
+            redirect: redirect(None, None),
+            scopes: Vec::new(),
+            client_id: None,
+            client_secret: None,
+            client_issuer: None,
+            client_metadata_url: None,
+        }
+    }
+}
+
+fn redirect(port: Option<u16>, path: Option<&str>) -> Redirect {
+    let mut ports: Vec<u16> = port.into_iter().collect();
+    ports.extend(PORTS.into_iter().filter(|other| Some(*other) != port));
+    Redirect {
+        host: RedirectHost::V4,
+        port: ports[0],
+        fallback_ports: ports[1..].to_vec(),
+        path: path.unwrap_or("/callback").to_owned(),
+    }
+}
+
+#[derive(Deserialize, Default)]
+struct ConfigWire {
+    #[serde(default)]
+    mcp: Option<McpWire>,
+}
+
+#[derive(Deserialize, Default)]
+struct McpWire {
+    #[serde(default)]
+    servers: Option<BTreeMap<String, Option<ServerWire>>>,
+}
+
+#[derive(Deserialize, Default)]
+struct ServerWire {
+    #[serde(default)]
+    transport: Option<String>,
+    #[serde(default)]
+    url: Option<String>,
+    #[serde(default)]
+    command: Option<IgnoredAny>,
+    #[serde(default)]
+    auth: Option<AuthWire>,
+}
+
+/// Both spellings: fast-agent's, and that of our own config.
+#[derive(Deserialize, Default)]
+struct AuthWire {
+    #[serde(default)]
+    oauth: Option<bool>,
+    #[serde(default)]
+    persist: Option<String>,
+    #[serde(default, alias = "redirectPort")]
+    redirect_port: Option<u16>,
+    #[serde(default, alias = "redirectPath")]
+    redirect_path: Option<String>,
+    #[serde(default)]
+    scope: Option<ScopeWire>,
+    #[serde(default, alias = "clientId")]
+    client_id: Option<String>,
+    #[serde(default, alias = "clientSecretRef")]
+    client_secret_ref: Option<Value>,
+    #[serde(default, alias = "clientIssuer")]
+    client_issuer: Option<String>,
+    #[serde(default, alias = "clientMetadataUrl")]
+    client_metadata_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ScopeWire {
+    Text(String),
+    List(Vec<String>),
+}
+
+/// The servers of a `fastagent.config.yaml`, by name. `file` is what errors call it; `variable`
+/// gives what `${NAME}` in a URL stands for.
+///
+/// # Errors
+/// `config.invalid`, `input.too_large`.
+pub fn from_yaml(
+    text: &str,
+    file: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<McpServer>, Failure> {
+    if text.len() > MAX_YAML {
+        let why = format!("{file} is larger than {MAX_YAML} bytes");
+        return Err(Failure::new(Code::InputTooLarge, why));
+    }
+    // A file of nothing but comments is a document without a value.
+    let wire: Option<ConfigWire> = serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map_or_else(String::new, |place| {
+            format!(", line {}, column {}", place.line(), place.column())
+        });
+        let why = format!("{file}{place}: not readable as YAML, or a member of the wrong type");
+        Failure::new(Code::ConfigInvalid, why)
+    })?;
+    let servers = wire.unwrap_or_default().mcp.and_then(|mcp| mcp.servers);
+    let read = Reading {
+        file,
+        persist: Persist::Keyring,
+        defaults: &Defaults::default(),
+        variable,
+        may_name_secrets: false,
+    };
+    read.all(servers.unwrap_or_default())
+}
+
+/// The servers of our own config.
+///
+/// # Errors
+/// `config.invalid`.
+pub fn from_config(
+    document: &Document,
+    defaults: &Defaults,
+    trust: Trust,
+) -> Result<Vec<McpServer>, Failure> {
+    let file = document.name();
+    let invalid = |what: &str| Failure::new(Code::ConfigInvalid, format!("{file}: {what}"));
+    let Some(servers) = document.value().pointer("/mcp/servers") else {
+        return Ok(Vec::new());
+    };
+    let Value::Object(servers) = servers else {
+        return Err(invalid("mcp.servers is not an object"));
+    };
+    let mut wires = BTreeMap::new();
+    for (name, value) in servers {
+        let wire = Option::<ServerWire>::deserialize(value);
+        let wire = wire.map_err(|_| {
+            invalid(&format!(
+                "mcp.servers.{}: a member is of the wrong type",
+                named(name)
+            ))
+        })?;
+        wires.insert(name.clone(), wire);
+    }
+    let read = Reading {
+        file,
+        persist: Persist::Vault,
+        defaults,
+        variable: &|_| None,
+        may_name_secrets: trust == Trust::Own,
+    };
+    read.all(wires)
+}
+
+/// A name as it may be shown in an error.
+fn named(name: &str) -> String {
+    let shown: String = name.chars().take(64).collect();
+    shown.escape_debug().to_string()
+}
+
+/// What is the same for all servers of one file.
+struct Reading<'a> {
+    file: &'a str,
+    persist: Persist,
+    defaults: &'a Defaults,
+    variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a server may name a secret of ours: not in a file that came with a project.
+    may_name_secrets: bool,
+}
+
+impl Reading<'_> {
+    fn all(
+        &self,
+        servers: BTreeMap<String, Option<ServerWire>>,
+    ) -> Result<Vec<McpServer>, Failure> {
+        if servers.len() > MAX_SERVERS {
+            let why = format!("{}: mcp.servers has over {MAX_SERVERS} entries", self.file);
+            return Err(Failure::new(Code::ConfigInvalid, why));
+        }
+        let read = |(name, wire): (String, Option<ServerWire>)| {
+            let place = format!("{}: mcp.servers.{}", self.file, named(&name));
+            let server = self.one(name, wire.unwrap_or_default());
+            server.map_err(|what| Failure::new(Code::ConfigInvalid, format!("{place}{what}")))
+        };
+        servers.into_iter().map(read).collect()
+    }
+
+    /// Reads one; an error says which member is wrong, and why.
+    fn one(&self, name: String, wire: ServerWire) -> Result<McpServer, String> {
+        if name.is_empty() || name.len() > MAX_SERVER_NAME || name.chars().any(char::is_control) {
+            return Err(": is not a name of 1 to 256 printable bytes".to_owned());
+        }
+        let url = wire.url.as_deref().map(|url| self.filled(url));
+        let transport = match (wire.transport.as_deref(), &url) {
+            (Some("stdio"), _) => Transport::Stdio,
+            (Some("http"), _) => Transport::Http,
+            (Some("sse"), _) => Transport::Sse,
+            (Some(_), _) => return Err(".transport: is not http, sse or stdio".to_owned()),
+            (None, Some(_)) if wire.command.is_none() => Transport::Http,
+            (None, _) => Transport::Stdio,
+        };
+        let url = match (transport, url) {
+            (Transport::Stdio, _) => None,
+            (_, Some(url)) => Some(url.parse().map_err(|error| format!(".url: {error}"))?),
+            (_, None) => return Err(".url: is missing".to_owned()),
+        };
+        let auth = wire.auth.unwrap_or_default();
+        let persist = match auth.persist.as_deref() {
+            None => self.persist,
+            Some("keyring") => Persist::Keyring,
+            Some("vault") => Persist::Vault,
+            Some("memory") => Persist::Memory,
+            Some(_) => return Err(".auth.persist: is not keyring, vault or memory".to_owned()),
+        };
+        if auth
+            .redirect_path
+            .as_deref()
+            .is_some_and(|path| !Redirect::is_path(path))
+        {
+            return Err(".auth.redirect_path: is not the path of a URL".to_owned());
+        }
+        if auth
+            .client_id
+            .as_deref()
+            .is_some_and(|id| id.is_empty() || id.len() > MAX_PARAMETER)
+        {
+            return Err(format!(
+                ".auth.client_id: is empty, or over {MAX_PARAMETER} bytes"
+            ));
+        }
+        let issuer = auth.client_issuer.as_deref().map(str::parse).transpose();
+        let document = auth
+            .client_metadata_url
+            .as_deref()
+            .map(str::parse)
+            .transpose();
+        let document: Option<Endpoint> =
+            document.map_err(|error| format!(".auth.client_metadata_url: {error}"))?;
+        if document.as_ref().is_some_and(|url| url.path() == "/") {
+            return Err(".auth.client_metadata_url: needs a path".to_owned());
+        }
+        Ok(McpServer {
+            name,
+            transport,
+            url,
+            oauth: auth.oauth.unwrap_or(true),
+            persist,
+            redirect: redirect(auth.redirect_port, auth.redirect_path.as_deref()),
+            scopes: scopes(auth.scope)?,
+            client_id: auth.client_id,
+            client_secret: self.reference(auth.client_secret_ref.as_ref())?,
+            client_issuer: issuer.map_err(|error| format!(".auth.client_issuer: {error}"))?,
+            client_metadata_url: document,
+        })
+    }
+
+    fn reference(&self, value: Option<&Value>) -> Result<Option<SecretRef>, String> {
+        let Some(value) = value else { return Ok(None) };
+        if !self.may_name_secrets {
+            let why = "may stand only in your own reseal.json: whoever names the server gets it";
+            return Err(format!(".auth.client_secret_ref: {why}"));
+        }
+        match SecretInput::parse(value, self.defaults) {
+            Ok(SecretInput::Ref { reference, .. }) => Ok(Some(reference)),
+            Ok(_) => Err(".auth.client_secret_ref: is no SecretRef".to_owned()),
+            Err(error) => Err(format!(".auth.client_secret_ref: {error}")),
+        }
+    }
+
+    /// The text with `${NAME}` and `${NAME:DEFAULT}` filled; what has no value stays as it is.
+    fn filled(&self, text: &str) -> String {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            let Some(len) = rest[start..].find('}') else {
+                break;
+            };
+            let whole = &rest[start..=start + len];
+            let inside = &whole[2..whole.len() - 1];
+            let (name, default) = match inside.split_once(':') {
+                Some((name, default)) => (name, Some(default.to_owned())),
+                None => (inside, None),
+            };
+            filled.push_str(&rest[..start]);
+            let value = (self.variable)(name).or(default);
+            filled.push_str(value.as_deref().unwrap_or(whole));
+            rest = &rest[start + len + 1..];
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
+fn scopes(wire: Option<ScopeWire>) -> Result<Vec<String>, String> {
+    let list = match wire {
+        None => Vec::new(),
+        Some(ScopeWire::Text(text)) => text.split_whitespace().map(str::to_owned).collect(),
+        Some(ScopeWire::List(list)) => list,
+    };
+    if list.len() > MAX_SCOPES || !list.iter().all(|scope| is_scope(scope)) {
+        return Err(format!(
+            ".auth.scope: holds no scope, or more than {MAX_SCOPES}"
+        ));
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests;
