@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod auth;
 mod channels;
 mod completions;
 mod context;
@@ -101,6 +102,8 @@ enum Command {
     Onboard(Lazy<onboard::OnboardArgs>),
     /// Auth profiles of model providers
     Models(Lazy<models::ModelsArgs>),
+    /// MCP servers behind OAuth: sign in, tokens, sign out, as in fast-agent
+    Auth(Lazy<auth::AuthArgs>),
     /// Chat channels and auth profiles, as other runtimes list them
     Channels(Lazy<channels::ChannelsArgs>),
     /// Check permissions, memory, clock and daemon; each finding with its remedy
@@ -197,6 +200,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Daemon(args) => daemon::run(context, args.0),
         Command::Agents(args) => agents::run(context, args.0),
         Command::Models(args) => models::run(context, args.0),
+        Command::Auth(args) => auth::run(context, args.0),
         Command::Channels(args) => channels::run(context, args.0),
         Command::Doctor(args) => doctor::run(context, args.0),
         Command::Completions(args) => completions::run(context, args.0),

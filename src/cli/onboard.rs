@@ -220,7 +220,13 @@ fn ask<'a>(context: &Context, choices: &'a [Choice]) -> Result<&'a Choice, CliEr
 
 fn sign_in(context: &Context, args: &OnboardArgs, choice: &Choice) -> Done {
     if choice.flow.is_oauth() {
-        return login::sign_in_to(context, &choice.provider, choice.flow, args.yes);
+        return login::sign_in_to(
+            context,
+            &choice.provider,
+            choice.flow,
+            args.yes,
+            &UnlockArgs::default(),
+        );
     }
     let name = match choice.flow {
         FlowKind::SetupToken => token_name(context, args)?,

@@ -56,6 +56,24 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
 
 const DOING: &str = "get a token";
 
+/// Prints a credential of a provider.
+pub(super) fn of_provider(
+    context: &Context,
+    provider: &str,
+    reveal: bool,
+    unlock: UnlockArgs,
+) -> Done {
+    let args = TokenArgs {
+        profile: None,
+        provider: Some(provider.to_owned()),
+        model: None,
+        min_ttl: Duration::ZERO,
+        reveal,
+        unlock,
+    };
+    run(context, args)
+}
+
 /// Prints a credential.
 pub fn run(context: &Context, args: TokenArgs) -> Done {
     if !args.reveal && std::io::stdout().is_terminal() {

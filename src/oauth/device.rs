@@ -224,7 +224,7 @@ pub enum Step {
     /// Wait as long as [`Device::wait`] says, and poll again.
     Wait(Box<Device>),
     /// Send this request, once; its answer goes to [`AwaitedGrant::finish`].
-    Exchange(HttpRequest, AwaitedGrant),
+    Exchange(HttpRequest, Box<AwaitedGrant>),
     /// Signed in.
     Done(Account),
 }
@@ -280,7 +280,7 @@ impl Device {
                 }
                 Ok(Outcome::Code(code, verifier, redirect)) => {
                     let request = code_request(&self.awaited.client, &code, &redirect, verifier);
-                    return Ok(Step::Exchange(request, self.awaited));
+                    return Ok(Step::Exchange(request, Box::new(self.awaited)));
                 }
                 Err(refusal) => refusal,
             },

@@ -44,7 +44,7 @@ pub(super) fn sign_in(
             Step::Done(account) => break account,
             Step::Exchange(request, awaited) => {
                 person.tell(News::Exchanging)?;
-                break exchange(http, &request, awaited)?;
+                break exchange(http, &request, *awaited)?;
             }
         }
     };

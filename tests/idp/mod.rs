@@ -73,9 +73,8 @@ impl Idp {
     /// Starts one that behaves like this, and waits until it is ready.
     pub fn start_with(options: &Options) -> Self {
         let modules = modules();
-        let node = format!("node-linux-{}/bin/node", architecture());
         let proxy = Proxy::start();
-        let mut process = Command::new(modules.join(node))
+        let mut process = Command::new(node(&modules))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oauth/server.mjs"))
             .arg(&modules)
             .stdin(Stdio::piped())
@@ -154,7 +153,7 @@ impl Drop for Idp {
 }
 
 /// The folder with the server's packages, installed if they are not there.
-fn modules() -> PathBuf {
+pub fn modules() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oauth");
     let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oauth/install");
     let status = Command::new(install).arg(&folder).status().unwrap();
@@ -162,9 +161,11 @@ fn modules() -> PathBuf {
     folder.join("node_modules")
 }
 
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
+/// The Node among them.
+pub fn node(modules: &Path) -> PathBuf {
+    let architecture = match std::env::consts::ARCH {
         "aarch64" => "arm64",
         _ => "x64",
-    }
+    };
+    modules.join(format!("node-linux-{architecture}/bin/node"))
 }

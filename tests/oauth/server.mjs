@@ -70,7 +70,7 @@ const provider = new Provider(issuer, {
   clients,
   jwks: { keys: [{ ...signing, use: 'sig', alg: 'RS256', kid: 'test' }] },
   cookies: { keys: ['test'] },
-  scopes: ['openid', 'offline_access', 'email', 'api'],
+  scopes: ['openid', 'offline_access', 'email', 'api', 'api:write'],
   claims: { openid: ['sub'], email: ['email', 'email_verified'] },
   conformIdTokenClaims: false,
   findAccount: (_ctx, id) => account(id),
@@ -99,7 +99,7 @@ const provider = new Provider(issuer, {
       defaultResource: (_ctx, _client, oneOf) => oneOf ?? `${issuer}/api`,
       useGrantedResource: () => true,
       getResourceServerInfo: (_ctx, resource) => ({
-        audience: resource, scope: 'api', accessTokenTTL: options.accessTokenTtl,
+        audience: resource, scope: 'api api:write', accessTokenTTL: options.accessTokenTtl,
         accessTokenFormat: options.accessTokenFormat, jwt: { sign: { alg: 'RS256' } },
       }),
     },

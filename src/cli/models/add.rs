@@ -51,7 +51,7 @@ pub(super) fn run(context: &Context, args: AddArgs) -> Done {
     let flows = known.map_or(USUAL_FLOWS.to_vec(), |known| known.flows.clone());
     let flow = choose(&flows)?;
     if flow.is_oauth() {
-        return login::sign_in_to(context, &provider, flow, false);
+        return login::sign_in_to(context, &provider, flow, false, &args.unlock);
     }
     let question = format!("What to call it: {provider}:NAME [default {DEFAULT_NAME}] ");
     let id = answer(&question, |text| {

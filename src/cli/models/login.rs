@@ -80,7 +80,7 @@ fn parse_flow(text: &str) -> Result<FlowKind, String> {
     })
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() || duration > MAX_TIMEOUT {
         return Err(format!("from 1s to {}s", MAX_TIMEOUT.as_secs()));
@@ -98,6 +98,7 @@ pub(in crate::cli) fn sign_in_to(
     provider: &str,
     flow: FlowKind,
     yes: bool,
+    unlock: &UnlockArgs,
 ) -> Done {
     let args = LoginArgs {
         provider: provider.to_owned(),
@@ -109,7 +110,7 @@ pub(in crate::cli) fn sign_in_to(
         sync_agents: false,
         timeout: None,
         yes,
-        unlock: UnlockArgs::default(),
+        unlock: unlock.clone(),
     };
     run(context, &args)
 }
@@ -180,7 +181,7 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
 }
 
 /// The provider of this id: configured, else built in.
-pub(super) fn find(config: &Config, id: &str) -> Result<Provider, CliError> {
+pub(in crate::cli) fn find(config: &Config, id: &str) -> Result<Provider, CliError> {
     let id = normal_provider(id);
     config.oauth_provider(&id).ok_or_else(|| {
         let known: Vec<String> = config

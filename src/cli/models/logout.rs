@@ -33,6 +33,21 @@ pub(super) struct LogoutArgs {
 
 const DOING: &str = "sign out";
 
+/// `models auth logout` of a profile, after the person agreed.
+pub(in crate::cli) fn sign_out(
+    context: &Context,
+    profile: &ProfileId,
+    unlock: &UnlockArgs,
+) -> Done {
+    let args = LogoutArgs {
+        profile: profile.clone(),
+        local_only: false,
+        yes: true,
+        unlock: unlock.clone(),
+    };
+    run(context, &args)
+}
+
 pub(super) fn run(context: &Context, args: &LogoutArgs) -> Done {
     let store = state_files::profiles(context, &context.agent).doing("read the profiles")?;
     let absent = || {

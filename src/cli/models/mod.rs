@@ -3,10 +3,10 @@
 mod add;
 mod list;
 pub(in crate::cli) mod login;
-mod logout;
+pub(in crate::cli) mod logout;
 mod order;
 pub(in crate::cli) mod paste;
-mod person;
+pub(in crate::cli) mod person;
 mod report;
 mod status;
 

@@ -20,19 +20,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 const MAX_PASTES: usize = 10;
 
 /// The person who ran the command.
-pub(super) struct AtTerminal<'a> {
-    pub(super) context: &'a Context,
+pub(in crate::cli) struct AtTerminal<'a> {
+    pub(in crate::cli) context: &'a Context,
     /// What the provider is called.
-    pub(super) provider: &'a str,
+    pub(in crate::cli) provider: &'a str,
     /// The address alone goes to stdout, for another program to open.
-    pub(super) address_to_stdout: bool,
+    pub(in crate::cli) address_to_stdout: bool,
     /// What is pasted comes through stdin.
-    pub(super) paste_from_stdin: bool,
+    pub(in crate::cli) paste_from_stdin: bool,
     pasted: usize,
 }
 
 impl<'a> AtTerminal<'a> {
-    pub(super) fn new(context: &'a Context, provider: &'a str) -> Self {
+    pub(in crate::cli) fn new(context: &'a Context, provider: &'a str) -> Self {
         Self {
             context,
             provider,
@@ -43,7 +43,7 @@ impl<'a> AtTerminal<'a> {
     }
 
     /// One event of `--json`: a document on a line of its own.
-    pub(super) fn event(&self, event: &serde_json::Value) -> Result<(), Failure> {
+    pub(in crate::cli) fn event(&self, event: &serde_json::Value) -> Result<(), Failure> {
         let text = event.to_string();
         self.context.out.data(&text).map_err(CliError::into_reason)
     }

@@ -1,0 +1,192 @@
+//! A real MCP server (the official TypeScript SDK's), and a state folder whose config knows it.
+
+use crate::idp::{self, Idp, Walker};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use tempfile::TempDir;
+use url::Url;
+
+/// The server. It ends with the test.
+pub struct Mcp {
+    port: u16,
+    process: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Mcp {
+    /// One that wants tokens of this authorization server, which has to make opaque ones.
+    pub fn behind(idp: &Idp) -> Self {
+        Self::start(&json!({"issuer": idp.issuer(), "scope": "api"}))
+    }
+
+    /// One that wants no tokens.
+    pub fn open() -> Self {
+        Self::start(&json!({"issuer": null, "scope": "api"}))
+    }
+
+    fn start(options: &Value) -> Self {
+        let modules = idp::modules();
+        let mut process = Command::new(idp::node(&modules))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/server.mjs"))
+            .arg(&modules)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        writeln!(stdin, "{options}").unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let port = line.trim().strip_prefix("ready ").map(str::parse);
+        let port = port.unwrap_or_else(|| panic!("the server said {line:?}"));
+        Self {
+            port: port.unwrap(),
+            process,
+            stdin: Some(stdin),
+        }
+    }
+
+    /// Where it speaks MCP.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+
+    /// Under which its tokens are kept.
+    pub fn identity(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What came to it: method, JSON-RPC method, digest of the token.
+    pub fn requests(&self) -> Vec<String> {
+        let request = idp::wire::request("GET", "127.0.0.1", "/test/requests", None);
+        let answer = idp::wire::exchange(self.port, &request).unwrap();
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+}
+
+impl Drop for Mcp {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// A state folder with an unlocked vault, and beside it a project with fast-agent's config.
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let home = Self {
+            folder: TempDir::new().unwrap(),
+        };
+        std::fs::create_dir_all(home.project().join("deep")).unwrap();
+        let key = home.folder.path().join("key");
+        let key = key.to_str().unwrap();
+        home.ok(&["init", "--no-recovery", "--generate-key-file", key]);
+        home.ok(&["vault", "unlock", "--key-file", key]);
+        home
+    }
+
+    pub fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    /// Writes fast-agent's config.
+    pub fn servers(&self, yaml: &str) {
+        std::fs::write(self.project().join("fastagent.config.yaml"), yaml).unwrap();
+    }
+
+    /// Writes our own.
+    pub fn config(&self, value: &Value) {
+        let path = self.folder.path().join("state/reseal.json");
+        std::fs::write(path, value.to_string()).unwrap();
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reseal"));
+        command.env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("HOME", self.folder.path());
+        command.current_dir(self.project().join("deep"));
+        command
+            .arg("--state-dir")
+            .arg(self.folder.path().join("state"));
+        command.arg("--no-input").args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command that fails says, and its exit code.
+    #[track_caller]
+    pub fn fails(&self, args: &[&str]) -> (String, i32) {
+        let output = self.run(args);
+        assert!(!output.status.success(), "{args:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        (said, output.status.code().unwrap())
+    }
+
+    /// Begins a sign-in: the page's address, which has to be opened.
+    pub fn begin(&self, args: &[&str]) -> (Child, Url) {
+        let mut command = self.command(args);
+        command
+            .arg("--no-browser")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        match Url::parse(line.trim()) {
+            Ok(url) => (child, url),
+            Err(_) => {
+                let output = child.wait_with_output().unwrap();
+                panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+    }
+
+    /// Signs in as alice with a browser: what the command said, and the page that it opened.
+    #[track_caller]
+    pub fn sign_in(&self, idp: &Idp, args: &[&str]) -> (String, Url) {
+        let (child, url) = self.begin(args);
+        let back = query(&url, "redirect_uri").unwrap();
+        let end = idp.sign_in(url.as_str(), &back);
+        let page = Walker::new("alice").get(&Url::parse(&end).unwrap());
+        assert_eq!(page.status(), 200, "{}", page.text());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        (said, url)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.run(&["vault", "lock"]);
+    }
+}
+
+/// A parameter of an address.
+pub fn query(url: &Url, name: &str) -> Option<String> {
+    let mut pairs = url.query_pairs();
+    pairs
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
