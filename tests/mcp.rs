@@ -7,6 +7,7 @@
 mod idp;
 
 mod mcp {
+    mod bridge;
     mod commands;
     mod server;
 }

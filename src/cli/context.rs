@@ -9,8 +9,8 @@ use crate::name::AgentId;
 use crate::store::StateDir;
 use crate::sys::tty::{self, PromptError};
 use clap::Args;
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The variable that names the state folder.
 pub const STATE_DIR_VARIABLE: &str = "RESEAL_STATE_DIR";
@@ -55,6 +55,7 @@ pub struct Global {
 }
 
 /// What a command works with.
+#[derive(Clone)]
 pub struct Context {
     /// The state folder.
     pub state: StateDir,
@@ -69,7 +70,7 @@ pub struct Context {
     /// The daemon's socket, if one was named.
     named_socket: Option<PathBuf>,
     /// The state folder's own config, once something needed it.
-    settings: OnceCell<Config>,
+    settings: OnceLock<Config>,
 }
 
 impl Context {
@@ -101,7 +102,7 @@ impl Context {
             agent: global.agent,
             out,
             no_input: global.no_input,
-            settings: OnceCell::new(),
+            settings: OnceLock::new(),
             named_socket: global.socket.or_else(|| from_variable(SOCKET_VARIABLE)),
         })
     }

@@ -117,14 +117,15 @@ enum Command {
 impl Command {
     /// True if stdout is for something else than what the command reports.
     fn owns_stdout(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Command::Auth(args) => args.0.owns_stdout(),
             Command::Run(_)
-                | Command::Inject(_)
-                | Command::ExecProvider(_)
-                | Command::Helper(_)
-                | Command::Daemon(_)
-        )
+            | Command::Inject(_)
+            | Command::ExecProvider(_)
+            | Command::Helper(_)
+            | Command::Daemon(_) => true,
+            _ => false,
+        }
     }
 
     /// True if a config that was named has to be there. `doctor` finds that it is not.

@@ -8,13 +8,15 @@ use super::error::CliError;
 use crate::error::{Code, Failure};
 use crate::secret::SecretValue;
 use serde::Serialize;
-use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The width that text is made for when stdout is no terminal.
 pub const DEFAULT_WIDTH: usize = 80;
 
-/// Where and how a command shows things.
+/// Where and how a command shows things. Clones share whether the reader is gone.
+#[derive(Clone)]
 pub struct Output {
     /// One JSON document on stdout instead of text.
     pub json: bool,
@@ -25,7 +27,7 @@ pub struct Output {
     colour_out: bool,
     colour_err: bool,
     err_columns: Option<usize>,
-    closed: Cell<bool>,
+    closed: Arc<AtomicBool>,
 }
 
 /// What a piece of text means; decides its colour on a terminal.
@@ -72,7 +74,7 @@ impl Output {
             colour_out: forced || (wanted && !json && io::stdout().is_terminal()),
             colour_err: forced || (wanted && io::stderr().is_terminal()),
             err_columns: columns(&io::stderr()),
-            closed: Cell::new(false),
+            closed: Arc::default(),
         }
     }
 
@@ -108,7 +110,7 @@ impl Output {
     }
 
     fn write_out(&self, bytes: &[u8]) -> Result<(), CliError> {
-        if self.closed.get() {
+        if self.closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         // Not through `io::stdout()`: its buffer would keep a copy of a value.
@@ -116,7 +118,7 @@ impl Output {
         match written {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::PIPE) => {
-                self.closed.set(true);
+                self.closed.store(true, Ordering::Relaxed);
                 Ok(())
             }
             Err(errno) => {

@@ -7,6 +7,7 @@
 //! | [`find`] | where fast-agent's config is |
 //! | [`discovery`] | from a server to who grants its tokens, and how to be a client there |
 //! | [`sign_in`] | from there to an account |
+//! | [`proxy`] | a bridge to a server for clients that know no OAuth |
 //!
 //! Invariants: whatever a server names is asked for on its behalf, so that it can't lead further
 //! inside than it stands (`HttpRequest::named_by`); a token goes to the server that it was granted
@@ -17,6 +18,7 @@
 pub mod discovery;
 pub mod find;
 pub mod identity;
+pub mod proxy;
 pub mod servers;
 pub mod sign_in;
 

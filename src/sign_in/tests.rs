@@ -35,6 +35,7 @@ impl Http for Script {
         let method = match request.method {
             Method::Get => "GET",
             Method::Post => "POST",
+            Method::Delete => "DELETE",
         };
         let text = format!(
             "{method} {} {}",

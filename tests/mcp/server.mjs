@@ -9,7 +9,8 @@
 //
 // Tools: `hello` greets; `write` needs the scope `api:write`; `count` tells three numbers as
 // notifications before its answer. GET /test/requests answers what came to /mcp, in order, as a
-// list of `METHOD what`: the methods of JSON-RPC, and the digest of the token.
+// list of `METHOD what`: the methods of JSON-RPC, and the digest of the token. GET
+// /test/refuse?token=T refuses that token from now on; GET /test/forget forgets all sessions.
 
 import { createHash, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -34,7 +35,11 @@ const { issuer, scope } = options;
 const app = express();
 app.use(express.json());
 const requests = [];
+const sessions = new Map();
 app.get('/test/requests', (_req, res) => res.json(requests));
+const refused = new Set();
+app.get('/test/refuse', (req, res) => res.json([...refused.add(req.query.token)]));
+app.get('/test/forget', (_req, res) => { sessions.clear(); res.json([]); });
 
 const server = await new Promise((resolve) => {
   const listening = app.listen(0, '127.0.0.1', () => resolve(listening));
@@ -51,7 +56,7 @@ const verifier = {
     });
     const answer = await fetch(`${issuer}/token/introspection`, { method: 'POST', body });
     const said = await answer.json();
-    if (!said.active || said.aud !== resource) throw new InvalidTokenError('not for this server');
+    if (!said.active || refused.has(token) || said.aud !== resource) throw new InvalidTokenError('not for this server');
     return {
       token, clientId: said.client_id, scopes: (said.scope ?? '').split(' '), expiresAt: said.exp,
     };
@@ -83,7 +88,7 @@ const note = (req, _res, next) => {
 };
 
 const make = () => {
-  const mcp = new McpServer({ name: 'tests', version: '1' });
+  const mcp = new McpServer({ name: 'tests', version: '1' }, { capabilities: { logging: {} } });
   mcp.tool('hello', async () => ({ content: [{ type: 'text', text: 'hi' }] }));
   mcp.tool('write', async () => ({ content: [{ type: 'text', text: 'written' }] }));
   mcp.tool('count', async (extra) => {
@@ -97,7 +102,6 @@ const make = () => {
   return mcp;
 };
 
-const sessions = new Map();
 const handle = async (req, res) => {
   const id = req.get('mcp-session-id');
   let transport = sessions.get(id);

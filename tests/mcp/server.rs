@@ -60,9 +60,23 @@ impl Mcp {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Refuses this token from now on.
+    pub fn refuse(&self, token: &str) {
+        self.ask(&format!("/test/refuse?token={token}"));
+    }
+
+    /// Forgets all sessions.
+    pub fn forget(&self) {
+        self.ask("/test/forget");
+    }
+
     /// What came to it: method, JSON-RPC method, digest of the token.
     pub fn requests(&self) -> Vec<String> {
-        let request = idp::wire::request("GET", "127.0.0.1", "/test/requests", None);
+        self.ask("/test/requests")
+    }
+
+    fn ask(&self, path: &str) -> Vec<String> {
+        let request = idp::wire::request("GET", "127.0.0.1", path, None);
         let answer = idp::wire::exchange(self.port, &request).unwrap();
         serde_json::from_slice(&answer.body).unwrap()
     }

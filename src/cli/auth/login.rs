@@ -15,6 +15,7 @@ use crate::mcp::sign_in::{With, sign_in};
 use crate::mcp::{Identity, McpServer, Persist, Transport};
 use crate::name::RecordName;
 use crate::net::http::{Client, Policy};
+use crate::oauth::challenge::Challenge;
 use crate::oauth::provider::FlowKind;
 use crate::oauth::sign_in::SignInWith;
 use crate::oauth::{Account, AccountInfo, ClientSecret};
@@ -82,6 +83,16 @@ struct HowArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     timeout: Option<Duration>,
 
+    #[command(flatten)]
+    allowed: AllowedArgs,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+/// What goes beyond the specification.
+#[derive(Args, Clone, Copy)]
+pub(super) struct AllowedArgs {
     /// Also sign in to a server that does not say who grants its tokens (MCP before June 2025)
     #[arg(long)]
     allow_old_servers: bool,
@@ -89,13 +100,19 @@ struct HowArgs {
     /// Also sign in where the authorization server does not say that it supports PKCE
     #[arg(long)]
     allow_missing_pkce_metadata: bool,
+}
 
-    #[command(flatten)]
-    unlock: UnlockArgs,
+impl From<AllowedArgs> for Allowed {
+    fn from(args: AllowedArgs) -> Self {
+        Allowed {
+            old_servers: args.allow_old_servers,
+            unsaid_pkce: args.allow_missing_pkce_metadata,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum TransportArg {
+pub(super) enum TransportArg {
     Http,
     Sse,
 }
@@ -181,46 +198,69 @@ fn store(context: &Context, server: &McpServer, how: &HowArgs) -> Done {
     let url = server.url.as_ref().map_or("", |url| url.as_str());
     let identity = Identity::of(url);
     let name = identity.record().map_err(Failure::from).doing(DOING)?;
-    let mut service = session::service(context, &how.unlock)?;
+    let mut person = AtTerminal::new(context, &server.name);
+    person.address_to_stdout = how.no_browser;
+    person.paste_from_stdin = how.paste && input::stdin_brings_data();
+    let terms = Terms {
+        allowed: how.allowed.into(),
+        wish: Wish {
+            flow: FlowKind::Pkce,
+            paste_only: how.paste,
+            open_browser: !how.no_browser && !how.paste && !context.out.json,
+            timeout: how.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            with: SignInWith::default(),
+        },
+        unlock: &how.unlock,
+        challenge: None,
+    };
+    authenticate(context, server, &name, &mut person, terms)?;
+    report(context, &person, &identity, &name)
+}
+
+/// How a sign-in goes.
+pub(super) struct Terms<'a> {
+    pub(super) allowed: Allowed,
+    pub(super) wish: Wish,
+    pub(super) unlock: &'a UnlockArgs,
+    /// What the server said, if it was asked before.
+    pub(super) challenge: Option<Challenge>,
+}
+
+/// Signs in and seals the account as this record.
+pub(super) fn authenticate(
+    context: &Context,
+    server: &McpServer,
+    name: &RecordName,
+    person: &mut AtTerminal<'_>,
+    terms: Terms<'_>,
+) -> Result<(), CliError> {
+    let mut service = session::service(context, terms.unlock)?;
     session::ask(
         service.as_mut(),
         "store anything",
         Request::CheckWritable,
         Vec::new(),
     )?;
-    let held = match there(service.as_mut(), &name)? {
+    let held = match there(service.as_mut(), name)? {
         Some((_, Some(info))) => info.scope.unwrap_or_default(),
         _ => String::new(),
     };
     let with = With {
         held: held.split_whitespace().map(str::to_owned).collect(),
-        client_secret: client_secret(context, server, &how.unlock)?,
-        allowed: Allowed {
-            old_servers: how.allow_old_servers,
-            unsaid_pkce: how.allow_missing_pkce_metadata,
-        },
-        ..With::default()
+        client_secret: client_secret(context, server, terms.unlock)?,
+        allowed: terms.allowed,
+        challenge: terms.challenge,
     };
-    let wish = Wish {
-        flow: FlowKind::Pkce,
-        paste_only: how.paste,
-        open_browser: !how.no_browser && !how.paste && !context.out.json,
-        timeout: how.timeout.unwrap_or(DEFAULT_TIMEOUT),
-        with: SignInWith::default(),
-    };
-    let mut person = AtTerminal::new(context, &server.name);
-    person.address_to_stdout = how.no_browser;
-    person.paste_from_stdin = how.paste && input::stdin_brings_data();
     let client = Client::new(&Policy::default());
     context
         .out
         .progress(&format!("Asking {} how to sign in ...", server.name));
-    let signed_in = sign_in(server, &client, &mut person, &wish, with)
+    let signed_in = sign_in(server, &client, person, &terms.wish, with)
         .doing(format!("sign in to {}", server.name))?;
-    match seal(service.as_mut(), &name, &signed_in.account) {
+    match seal(service.as_mut(), name, &signed_in.account) {
         Ok(()) => {
             signed_in.stored();
-            report(context, &person, &identity, &name)
+            Ok(())
         }
         Err(error) => {
             signed_in.failed();
@@ -230,7 +270,7 @@ fn store(context: &Context, server: &McpServer, how: &HowArgs) -> Done {
 }
 
 /// The secret of a client that was registered beforehand.
-fn client_secret(
+pub(super) fn client_secret(
     context: &Context,
     server: &McpServer,
     unlock: &UnlockArgs,

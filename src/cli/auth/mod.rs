@@ -7,6 +7,7 @@ mod clear;
 mod codex;
 mod login;
 mod provider;
+mod proxy;
 mod servers;
 mod status;
 mod token;
@@ -37,6 +38,8 @@ enum AuthCommand {
     Clear(Lazy<clear::ClearArgs>),
     /// Print an access token of a server, renewed if need be
     Token(Lazy<token::TokenArgs>),
+    /// Speak with a server for an MCP client that knows no OAuth: stdio here, HTTP there
+    Proxy(Lazy<proxy::ProxyArgs>),
     /// Sign in with ChatGPT (Codex) in a browser
     CodexLogin(Lazy<codex::CodexArgs>),
     /// Sign in with ChatGPT (Codex) unless somebody has
@@ -70,6 +73,13 @@ enum McpCommand {
     Forget(Lazy<clear::ForgetArgs>),
 }
 
+impl AuthArgs {
+    /// True if stdout is for something else than what the command reports.
+    pub fn owns_stdout(&self) -> bool {
+        matches!(self.command, Some(AuthCommand::Proxy(_)))
+    }
+}
+
 /// Runs `auth`.
 pub fn run(context: &Context, args: AuthArgs) -> Done {
     match args.command {
@@ -78,6 +88,7 @@ pub fn run(context: &Context, args: AuthArgs) -> Done {
         Some(AuthCommand::Login(args)) => login::run(context, &args.0),
         Some(AuthCommand::Clear(args)) => clear::run(context, &args.0),
         Some(AuthCommand::Token(args)) => token::run(context, &args.0),
+        Some(AuthCommand::Proxy(args)) => proxy::run(context, args.0),
         Some(AuthCommand::CodexLogin(args)) => codex::login(context, &args.0),
         Some(AuthCommand::Codexplan(args)) => codex::plan(context, &args.0),
         Some(AuthCommand::CodexClear(args)) => codex::clear(context, &args.0),

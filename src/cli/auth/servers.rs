@@ -5,7 +5,7 @@ use crate::cli::error::{CliError, Doing};
 use crate::cli::state_files;
 use crate::error::{Code, Failure};
 use crate::mcp::servers::from_config;
-use crate::mcp::{Identity, McpServer, Transport, find};
+use crate::mcp::{Identity, McpServer, Persist, Transport, find};
 use crate::oauth::Endpoint;
 use crate::runtime::ground::trust_of;
 use clap::Args;
@@ -79,6 +79,19 @@ fn foreign(args: &ConfigArgs) -> Result<Vec<McpServer>, Failure> {
         return Err(Failure::new(Code::Usage, text));
     }
     find::read(&PathBuf::from(path), &variable)
+}
+
+/// The server that a target stands for: of this name, else at this URL exactly.
+pub(super) fn server(servers: &Servers, target: &str, doing: &str) -> Result<McpServer, CliError> {
+    if let Some(server) = servers.named(target) {
+        return Ok(server.clone());
+    }
+    if !target.contains("://") {
+        let why = format!("there is no server {} in the config", target.escape_debug());
+        return Err(CliError::because(doing, Code::Usage, why));
+    }
+    let url = address(target).doing(doing)?;
+    Ok(McpServer::at(&url, Transport::Http, Persist::Vault))
 }
 
 /// The identity that a target stands for: of a server's name, else the target itself as a URL.

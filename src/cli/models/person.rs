@@ -26,6 +26,8 @@ pub(in crate::cli) struct AtTerminal<'a> {
     pub(in crate::cli) provider: &'a str,
     /// The address alone goes to stdout, for another program to open.
     pub(in crate::cli) address_to_stdout: bool,
+    /// False where the terminal is somebody else's: then nobody is asked to paste.
+    pub(in crate::cli) may_ask: bool,
     /// What is pasted comes through stdin.
     pub(in crate::cli) paste_from_stdin: bool,
     pasted: usize,
@@ -37,6 +39,7 @@ impl<'a> AtTerminal<'a> {
             context,
             provider,
             address_to_stdout: false,
+            may_ask: true,
             paste_from_stdin: false,
             pasted: 0,
         }
@@ -151,7 +154,7 @@ impl Person for AtTerminal<'_> {
         if self.paste_from_stdin {
             return from_stdin(stop);
         }
-        if self.context.no_input || self.context.out.json {
+        if self.context.no_input || self.context.out.json || !self.may_ask {
             return Ok(Pasted::Unable);
         }
         let prompt = "Or paste the address that the browser ended at (hidden): ";

@@ -10,8 +10,10 @@
 
 mod connect;
 mod fault;
+mod stream;
 
 pub use fault::{Denied, Fault, NetError, Peer};
+pub use stream::{IDLE_LIMIT, Session, Streamed};
 
 use super::address::Class;
 use crate::oauth::endpoint::Endpoint;
@@ -79,24 +81,10 @@ impl Client {
     }
 
     fn build(&self, url: &Endpoint, guard: Option<Class>) -> reqwest::Result<reqwest::Client> {
-        let mut builder = reqwest::Client::builder()
-            .http1_only()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .user_agent(USER_AGENT)
-            .connect_timeout(self.policy.connect)
+        builder(url, &self.policy, guard)
             .timeout(self.policy.total)
             .pool_max_idle_per_host(0)
-            .dns_resolver(connect::Resolver::new(url, guard));
-        if url.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        if url.as_str().starts_with("http:") {
-            // Saves reading the system's certificates, and works where there are none.
-            builder = builder.tls_certs_only([]);
-        }
-        builder.build()
+            .build()
     }
 
     /// Sends the request and reads the answer, on a runtime that is given.
@@ -111,12 +99,8 @@ impl Client {
         let client = self
             .build(&request.url, guard)
             .map_err(|_| not_sent(Fault::Store))?;
-        let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-        };
         let mut sending = client
-            .request(method, request.url.as_str())
+            .request(method(request), request.url.as_str())
             .headers(headers(request).ok_or_else(|| not_sent(Fault::Header))?);
         if let Some(body) = &request.body {
             sending = sending.body(lent(body));
@@ -169,6 +153,26 @@ impl Client {
     }
 }
 
+/// What every client of this module has in common.
+fn builder(url: &Endpoint, policy: &Policy, guard: Option<Class>) -> reqwest::ClientBuilder {
+    let mut builder = reqwest::Client::builder()
+        .http1_only()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .user_agent(USER_AGENT)
+        .connect_timeout(policy.connect)
+        .dns_resolver(connect::Resolver::new(url, guard));
+    if url.is_loopback() {
+        builder = builder.no_proxy();
+    }
+    if url.as_str().starts_with("http:") {
+        // Saves reading the system's certificates, and works where there are none.
+        builder = builder.tls_certs_only([]);
+    }
+    builder
+}
+
 impl Http for Client {
     /// # Panics
     /// Inside an asynchronous task, whose thread must not block: use a thread that may.
@@ -195,6 +199,14 @@ fn challenges(headers: &HeaderMap) -> Vec<String> {
         fits
     };
     texts.take_while(fits).map(str::to_owned).collect()
+}
+
+fn method(request: &HttpRequest) -> reqwest::Method {
+    match request.method {
+        Method::Get => reqwest::Method::GET,
+        Method::Post => reqwest::Method::POST,
+        Method::Delete => reqwest::Method::DELETE,
+    }
 }
 
 /// A secret as a buffer of the HTTP library, without a copy.

@@ -1,0 +1,271 @@
+//! `reseal auth proxy`: an MCP client starts it as a child process and speaks with a protected
+//! server.
+
+use super::login::{AllowedArgs, Terms, authenticate, client_secret};
+use super::servers::{ConfigArgs, Servers, server};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::models::login::parse_timeout;
+use crate::cli::models::person::AtTerminal;
+use crate::cli::session::{self, UnlockArgs};
+use crate::error::{Code, Failure};
+use crate::mcp::proxy::{self, Tokens};
+use crate::mcp::sign_in::{With, sign_in};
+use crate::mcp::{Identity, McpServer, Persist, Transport};
+use crate::name::RecordName;
+use crate::net::Http;
+use crate::net::http::{Client, Policy};
+use crate::oauth::challenge::Challenge;
+use crate::oauth::freshness::is_fresh;
+use crate::oauth::provider::FlowKind;
+use crate::oauth::sign_in::SignInWith;
+use crate::oauth::{AccessToken, Account, Refusal, read_grant, refresh_request};
+use crate::runtime::service::{Reply, Request};
+use crate::sign_in::{DEFAULT_TIMEOUT, Wish};
+use crate::sys::clock;
+use crate::time::UnixMs;
+use clap::Args;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+#[derive(Args)]
+pub(super) struct ProxyArgs {
+    /// The name of a server, or its URL
+    #[arg(value_name = "SERVER")]
+    server: String,
+
+    /// Open no browser: say on stderr which page to open, and wait for it
+    #[arg(long)]
+    no_browser: bool,
+
+    /// Never ask a person to sign in: a request without a token is an error
+    #[arg(long)]
+    no_sign_in: bool,
+
+    /// How long to wait for the person: 5m unless told otherwise
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
+
+    #[command(flatten)]
+    allowed: AllowedArgs,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+const DOING: &str = "speak with the server";
+/// A token that has less left than this is asked for anew: the request still has to travel.
+const SPARE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(context: &Context, args: ProxyArgs) -> Done {
+    let servers = Servers::read(context, &args.config)?;
+    let server = server(&servers, &args.server, DOING)?;
+    let refuse = |why: &str| {
+        let why = format!("{}: {why}", server.name);
+        CliError::because(DOING, Code::Usage, why)
+    };
+    let url = match (&server.url, server.transport) {
+        (Some(url), Transport::Http) => url.clone(),
+        (_, Transport::Sse) => {
+            return Err(refuse(
+                "the transport sse (revision 2024-11-05) is not spoken here; most such servers \
+                 also have a URL for streamable HTTP",
+            ));
+        }
+        _ => return Err(refuse("it is a child process, and wants no OAuth")),
+    };
+    let name = Identity::of(url.as_str()).record();
+    let name = name.map_err(Failure::from).doing(DOING)?;
+    let stdin = std::io::stdin().lock();
+    let stdout = Box::new(std::io::stdout());
+    let keeper = Keeper {
+        context: context.clone(),
+        name,
+        args,
+        kept: Mutex::default(),
+        server,
+    };
+    proxy::run(&url, Arc::new(keeper), stdin, stdout).doing(DOING)?;
+    Ok(0)
+}
+
+/// Keeps the token of the server: in the vault, or in this process alone.
+struct Keeper {
+    context: Context,
+    server: McpServer,
+    name: RecordName,
+    args: ProxyArgs,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The token that the vault gave, until it ends.
+    token: Option<(AccessToken, Option<UnixMs>)>,
+    /// The account of a server with `persist: memory`.
+    account: Option<Account>,
+}
+
+impl Tokens for Keeper {
+    fn token(&self, refused: Option<&AccessToken>) -> Result<Option<AccessToken>, Failure> {
+        if !self.server.oauth {
+            return Ok(None);
+        }
+        let mut kept = self.kept();
+        let token = match self.server.persist {
+            Persist::Memory => self.of_memory(&mut kept, refused)?,
+            Persist::Vault | Persist::Keyring => self.of_vault(&mut kept, refused)?,
+        };
+        Ok(Some(token))
+    }
+
+    fn sign_in(&self, challenge: &Challenge) -> Result<(), Failure> {
+        if self.args.no_sign_in {
+            let text = format!(
+                "{} wants somebody to sign in: reseal auth login {}",
+                self.server.name, self.args.server
+            );
+            return Err(Failure::new(Code::OAuthSignIn, text));
+        }
+        let mut person = AtTerminal::new(&self.context, &self.server.name);
+        // stdin and the terminal are the client's.
+        person.may_ask = false;
+        let challenge = Some(challenge.clone());
+        let challenge = challenge.filter(|known| *known != Challenge::default());
+        let wish = Wish {
+            flow: FlowKind::Pkce,
+            paste_only: false,
+            open_browser: !self.args.no_browser,
+            timeout: self.args.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            with: SignInWith::default(),
+        };
+        if self.server.persist == Persist::Memory {
+            return self.sign_in_for_now(&mut person, &wish, challenge);
+        }
+        let terms = Terms {
+            allowed: self.args.allowed.into(),
+            wish,
+            unlock: &self.args.unlock,
+            challenge,
+        };
+        let done = authenticate(&self.context, &self.server, &self.name, &mut person, terms);
+        self.kept().token = None;
+        done.map_err(CliError::into_reason)
+    }
+}
+
+impl Keeper {
+    /// No panic leaves it half changed: each change is one assignment.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_vault(
+        &self,
+        kept: &mut Kept,
+        refused: Option<&AccessToken>,
+    ) -> Result<AccessToken, Failure> {
+        let now = clock::now();
+        if let Some((token, expires_at)) = &kept.token
+            && Some(token) != refused
+            && expires_at.is_none_or(|at| now.until(at) > SPARE)
+        {
+            return Ok(token.clone());
+        }
+        let mut force = false;
+        loop {
+            let (token, expires_at) = self.ask(force)?;
+            // Another process may have renewed it since: only the very token is refused.
+            if Some(&token) == refused && !force {
+                force = true;
+                continue;
+            }
+            kept.token = Some((token.clone(), expires_at));
+            return Ok(token);
+        }
+    }
+
+    fn ask(&self, force: bool) -> Result<(AccessToken, Option<UnixMs>), Failure> {
+        let service = session::service(&self.context, &self.args.unlock);
+        let request = Request::Token {
+            name: self.name.clone(),
+            min_ttl_ms: 0,
+            force,
+        };
+        let answer = service
+            .map_err(CliError::into_reason)?
+            .call(request, Vec::new());
+        let answer = answer.map_err(|failure| match failure.code {
+            Code::RecordAbsent => {
+                let text = format!("nobody signed in to {}", self.server.name);
+                Failure::new(Code::OAuthSignIn, text)
+            }
+            _ => failure,
+        })?;
+        match (answer.reply, answer.secrets.into_iter().next()) {
+            (Reply::Token(info), Some(token)) => Ok((token.into(), info.expires_at)),
+            _ => Err(Failure::new(Code::Bug, "the answer is of the wrong kind")),
+        }
+    }
+
+    /// The token of an account that no other process knows.
+    fn of_memory(
+        &self,
+        kept: &mut Kept,
+        refused: Option<&AccessToken>,
+    ) -> Result<AccessToken, Failure> {
+        let nobody = || {
+            let text = format!("nobody signed in to {} here", self.server.name);
+            Failure::new(Code::OAuthSignIn, text)
+        };
+        let account = kept.account.as_ref().ok_or_else(nobody)?;
+        let now = clock::now();
+        let fresh = is_fresh(account.obtained_at, account.expires_at, now, None, SPARE);
+        if fresh && Some(&account.access) != refused {
+            return Ok(account.access.clone());
+        }
+        let refresh = account.refresh.as_ref().ok_or_else(nobody)?;
+        let request = refresh_request(&account.client, refresh);
+        let answer = Client::new(&Policy::default()).send(&request)?;
+        let grant = match read_grant(&answer, account.client.dialect) {
+            Err(Refusal::Permanent(_)) => {
+                kept.account = None;
+                return Err(nobody());
+            }
+            other => other?,
+        };
+        let renewed = account.renewed(grant, now);
+        let token = renewed.access.clone();
+        kept.account = Some(renewed);
+        Ok(token)
+    }
+
+    fn sign_in_for_now(
+        &self,
+        person: &mut AtTerminal<'_>,
+        wish: &Wish,
+        challenge: Option<Challenge>,
+    ) -> Result<(), Failure> {
+        let secret = client_secret(&self.context, &self.server, &self.args.unlock);
+        let held = self
+            .kept()
+            .account
+            .as_ref()
+            .and_then(|account| account.scope.clone());
+        let held = held.unwrap_or_default();
+        let with = With {
+            challenge,
+            held: held.split_whitespace().map(str::to_owned).collect(),
+            client_secret: secret.map_err(CliError::into_reason)?,
+            allowed: self.args.allowed.into(),
+        };
+        let client = Client::new(&Policy::default());
+        let signed_in = sign_in(&self.server, &client, person, wish, with)?;
+        self.kept().account = Some(signed_in.account.clone());
+        signed_in.stored();
+        Ok(())
+    }
+}
