@@ -53,7 +53,8 @@ fuzz_target!(|data: &[u8]| {
                 );
                 device = *next;
             }
-            Ok(Step::Exchange(request, _)) => {
+            Ok(Step::Exchange(exchanged)) => {
+                let request = exchanged.0;
                 return assert_eq!(request.url.as_str(), "https://a.example/token");
             }
             Ok(Step::Done(_)) | Err(_) => return,
@@ -65,7 +66,10 @@ fn answer(text: &str) -> HttpAnswer {
     const STATUSES: [u16; 8] = [200, 400, 401, 403, 404, 428, 429, 503];
     let status = text.bytes().next().unwrap_or_default();
     HttpAnswer {
-            retry_after: Some(Duration::from_secs(u64::from(status))),
-            ..HttpAnswer::new(STATUSES[usize::from(status) % 8], SecretValue::copy_of(text.get(1..).unwrap_or_default().as_bytes()))
-        }
+        retry_after: Some(Duration::from_secs(u64::from(status))),
+        ..HttpAnswer::new(
+            STATUSES[usize::from(status) % 8],
+            SecretValue::copy_of(text.get(1..).unwrap_or_default().as_bytes()),
+        )
+    }
 }

@@ -172,7 +172,8 @@ mod tests {
     fn every_parameter_in_either_form() {
         let read = one(
             "Bearer realm=\"a, b\", error=\"insufficient_scope\", scope=\"mcp:read mcp:write\", \
-             error_description=\"say \\\"please\\\"\", resource_metadata=\"https://a.example/m?x=1\"",
+             error_description=\"say \\\"please\\\"\", \
+             resource_metadata=\"https://a.example/m?x=1\"",
         );
         let expected = Challenge {
             resource_metadata: "https://a.example/m?x=1".parse().ok(),
@@ -227,7 +228,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(values in prop::collection::vec("[a-zB =\",\\\\]{0,40}|\\PC{0,20}", 0..4)) {
+        fn nothing_panics(
+            values in prop::collection::vec("[a-zB =\",\\\\]{0,40}|\\PC{0,20}", 0..4),
+        ) {
             let _read = Challenge::read(values.iter().map(String::as_str));
         }
     }

@@ -224,9 +224,9 @@ pub enum Step {
     /// Wait as long as [`Device::wait`] says, and poll again.
     Wait(Box<Device>),
     /// Send this request, once; its answer goes to [`AwaitedGrant::finish`].
-    Exchange(HttpRequest, Box<AwaitedGrant>),
+    Exchange(Box<(HttpRequest, AwaitedGrant)>),
     /// Signed in.
-    Done(Account),
+    Done(Box<Account>),
 }
 
 impl Device {
@@ -276,11 +276,12 @@ impl Device {
             },
             Polled::Answer(answer) => match self.outcome(answer) {
                 Ok(Outcome::Granted) => {
-                    return self.awaited.finish(answer, now).map(Step::Done);
+                    let account = self.awaited.finish(answer, now)?;
+                    return Ok(Step::Done(Box::new(account)));
                 }
                 Ok(Outcome::Code(code, verifier, redirect)) => {
                     let request = code_request(&self.awaited.client, &code, &redirect, verifier);
-                    return Ok(Step::Exchange(request, Box::new(self.awaited)));
+                    return Ok(Step::Exchange(Box::new((request, self.awaited))));
                 }
                 Err(refusal) => refusal,
             },

@@ -112,7 +112,7 @@ pub struct Metadata {
     pub revocation: Option<Endpoint>,
     /// `registration_endpoint` (RFC 7591).
     pub registration: Option<Endpoint>,
-    /// A client may be the address of a document about it (`client_id_metadata_document_supported`).
+    /// A client id may be the address of a document (`client_id_metadata_document_supported`).
     pub takes_client_documents: bool,
     /// `scopes_supported` holds `offline_access`.
     pub offers_offline: bool,

@@ -226,7 +226,8 @@ mod tests {
     fn a_whole_document() {
         let document = json!({
             "resource": "https://A.example:443/v1",
-            "authorization_servers": ["https://i.example", 7, "http://i.example", "https://j.example/t"],
+            "authorization_servers":
+                ["https://i.example", 7, "http://i.example", "https://j.example/t"],
             "scopes_supported": ["a", "b c", "d"],
         });
         let expected = ProtectedResource {

@@ -38,7 +38,10 @@ pub struct Registered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
     /// The server refused (RFC 7591 section 3.2.2).
-    #[error("the authorization server refused to register this program (HTTP {status}{})", said(.code))]
+    #[error(
+        "the authorization server refused to register this program (HTTP {status}{})",
+        said(.code)
+    )]
     Refused {
         /// The status.
         status: u16,

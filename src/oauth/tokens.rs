@@ -1,6 +1,7 @@
 //! The secrets of OAuth, a type for each meaning: one can't stand where another belongs.
 
 use crate::secret::SecretValue;
+use crate::secret::json::build;
 
 /// The longest token, code or client secret in bytes.
 pub const MAX_TOKEN: usize = 64 * 1024;
@@ -42,6 +43,16 @@ secrets! {
     AuthorizationCode;
     /// A device code (RFC 8628 section 3.2), or OpenAI's `device_auth_id`.
     DeviceCode;
+}
+
+impl AccessToken {
+    /// The value of `Authorization` (RFC 6750 section 2.1).
+    pub(crate) fn bearer(&self) -> SecretValue {
+        build(|sink| {
+            sink(b"Bearer ");
+            sink(self.0.expose());
+        })
+    }
 }
 
 /// True for what may be a token: 1 to [`MAX_TOKEN`] printable ASCII characters (RFC 6749

@@ -41,10 +41,11 @@ pub(super) fn sign_in(
         };
         match device.step(polled, waited, asked_at)? {
             Step::Wait(next) => device = *next,
-            Step::Done(account) => break account,
-            Step::Exchange(request, awaited) => {
+            Step::Done(account) => break *account,
+            Step::Exchange(exchanged) => {
+                let (request, awaited) = *exchanged;
                 person.tell(News::Exchanging)?;
-                break exchange(http, &request, *awaited)?;
+                break exchange(http, &request, awaited)?;
             }
         }
     };

@@ -13,14 +13,20 @@ fn opaque() -> Options {
 }
 
 fn yaml(mcp: &Mcp) -> String {
-    format!(
-        "mcp:\n  servers:\n    tools:\n      url: {}\n    same:\n      transport: sse\n      url: \
-         {}/sse\n    local:\n      command: npx\n    mem:\n      url: https://m.example/mcp\n      \
-         auth: {{persist: memory}}\n    off:\n      url: https://o.example/mcp\n      auth: {{oauth: \
-         false}}\n",
-        mcp.url(),
-        mcp.identity()
-    )
+    let (url, base) = (mcp.url(), mcp.identity());
+    [
+        "mcp:".to_owned(),
+        "  servers:".to_owned(),
+        format!("    tools: {{url: {url:?}}}"),
+        format!(
+            "    same: {{transport: sse, url: {:?}}}",
+            format!("{base}/sse")
+        ),
+        "    local: {command: npx}".to_owned(),
+        "    mem: {url: 'https://m.example/mcp', auth: {persist: memory}}".to_owned(),
+        "    off: {url: 'https://o.example/mcp', auth: {oauth: false}}".to_owned(),
+    ]
+    .join("\n")
 }
 
 #[test]

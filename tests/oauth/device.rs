@@ -50,7 +50,7 @@ fn a_device_waits_for_the_person_and_polls_less_often_when_asked_to() {
     assert!(page.as_str().contains(&device.prompt().user_code));
     Walker::new("bob").approve_device(page.as_str());
     let account = match poll(device) {
-        Step::Done(account) => account,
+        Step::Done(account) => *account,
         other => panic!("not signed in: {other:?}, {:?}", idp.events()),
     };
     assert_eq!(account.identity.email.as_deref(), Some("bob@example.com"));

@@ -32,6 +32,11 @@ const MEANT: &[(&str, &str, &str)] = &[
         "a migration is carried out by the engine that carries out plans",
     ),
     (
+        "mcp",
+        "sign_in",
+        "a server names a provider, and people sign in there as anywhere",
+    ),
+    (
         "family",
         "store",
         "state folders of others are read with the same bounds",

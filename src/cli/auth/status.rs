@@ -1,7 +1,7 @@
 //! `reseal auth status` and the lists of `reseal auth mcp`.
 //!
-//! Nothing is asked for: without a daemon that holds the vault open, whether a server has a token is
-//! not known, and the tables say so.
+//! Nothing is asked for: without a daemon that holds the vault open, whether a server has a token
+//! is not known, and the tables say so.
 
 use super::servers::{ConfigArgs, Servers, identity};
 use crate::cli::context::Context;

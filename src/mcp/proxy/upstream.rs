@@ -8,7 +8,6 @@ use crate::net::http::{NetError, Session, Streamed};
 use crate::oauth::challenge::{Challenge, TokenError};
 use crate::oauth::{AccessToken, Endpoint, HttpRequest, Method};
 use crate::secret::SecretValue;
-use crate::secret::json::build;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -298,7 +297,7 @@ impl Upstream {
             method,
             content_type: line.map(|_| "application/json"),
             accept_json: false,
-            authorization: token.map(bearer),
+            authorization: token.map(AccessToken::bearer),
             ..HttpRequest::get(self.url.clone())
         };
         let accept: &[u8] = match method {
@@ -419,14 +418,6 @@ fn answers(line: &[u8], head: &Head) -> bool {
     }
     let wire: Result<Wire<'_>, _> = serde_json::from_slice(line);
     wire.is_ok_and(|wire| wire.method.is_none() && Some(wire.id.get()) == head.id.as_deref())
-}
-
-/// `Authorization` of a token (RFC 6750 section 2.1).
-fn bearer(token: &AccessToken) -> SecretValue {
-    build(|sink| {
-        sink(b"Bearer ");
-        sink(token.secret().expose());
-    })
 }
 
 /// The body of an answer, up to [`MAX_MESSAGE`].

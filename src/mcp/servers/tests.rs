@@ -157,7 +157,8 @@ fn an_error_names_the_place_and_quotes_nothing() {
             ".auth.client_id: ",
         ),
         (
-            "      url: https://a.example\n      auth: {client_metadata_url: 'https://canary.example'}\n",
+            "      url: https://a.example\n      auth:\n        client_metadata_url: \
+             'https://canary.example'\n",
             ".auth.client_metadata_url: needs a path",
         ),
         (

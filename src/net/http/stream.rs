@@ -55,8 +55,8 @@ impl Session {
     }
 
     /// Sends a request once; its answer is read from what comes back. `body` takes the place of the
-    /// request's own where it is no secret, and too large for locked memory. `limit` is for the time
-    /// up to the answer's first line; `None`: [`IDLE_LIMIT`].
+    /// request's own where it is no secret, and too large for locked memory. `limit` is for the
+    /// time up to the answer's first line; `None`: [`IDLE_LIMIT`].
     ///
     /// # Errors
     /// No answer began.

@@ -107,9 +107,10 @@ fn the_flow_of_openai_to_its_exchange() {
         device = waits(step(device, status, body));
     }
     let granted = r#"{"authorization_code":"c","code_challenge":"x","code_verifier":"v"}"#;
-    let Ok(Step::Exchange(request, awaited)) = step(device, 200, granted) else {
+    let Ok(Step::Exchange(exchanged)) = step(device, 200, granted) else {
         panic!("no exchange");
     };
+    let (request, awaited) = *exchanged;
     let sent = form(&request);
     assert_eq!(request.url.as_str(), "http://127.0.0.1:9/oauth/token");
     assert_eq!(
@@ -143,10 +144,10 @@ fn the_legacy_paths_of_agentos() {
     );
     let device = waits(step(device, 403, ""));
     let device = waits(step(device, 428, ""));
-    let Ok(Step::Exchange(request, _)) = step(device, 200, r#"{"authorization_code":"c"}"#) else {
+    let Ok(Step::Exchange(exchanged)) = step(device, 200, r#"{"authorization_code":"c"}"#) else {
         panic!("no exchange");
     };
-    let sent = form(&request);
+    let sent = form(&exchanged.0);
     assert_eq!(sent["redirect_uri"], "http://localhost:1455/auth/callback");
     assert!(!sent.contains_key("code_verifier"));
     let device = self::device(&provider, OPENAI_STARTED);
