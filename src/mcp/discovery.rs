@@ -248,3 +248,6 @@ fn defaults(issuer: &Issuer) -> Metadata {
         secret_in: None,
     }
 }
+
+#[cfg(test)]
+mod tests;
