@@ -83,6 +83,18 @@ pub fn write(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), Sto
     write_with(path, before, after, Care::Durable)
 }
 
+/// [`write`] of a secret.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_secret(
+    path: &Path,
+    before: Option<&[u8]>,
+    value: &SecretValue,
+) -> Result<(), StoreError> {
+    write(path, before, value.expose())
+}
+
 /// What a power cut may do to a write that has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {

@@ -4,6 +4,7 @@ use crate::idp::walker::{Consent, Walker};
 use crate::idp::{Idp, Options};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
@@ -372,4 +373,67 @@ fn signing_in_again_names_the_account_to_the_page() {
     let hint = url.query_pairs().find(|(name, _)| name == "login_hint");
     assert_eq!(hint.unwrap().1, "alice@example.com");
     assert!(!child.wait().unwrap().success());
+}
+
+#[test]
+fn an_exported_token_is_private_and_comes_without_the_refresh_token() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    home.unlock();
+    home.sign_in(&idp, &[]);
+    let file = home.folder.path().join("auth.json");
+    let path = file.to_str().unwrap();
+    let export = ["auth", "provider", "export", "acme", path];
+    home.ok(&export);
+    let held: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let entry = &held["providers"]["acme"];
+    let token = home.ok(&["auth", "provider", "token", "acme"]);
+    assert_eq!(entry["access_token"], json!(token.trim()));
+    assert_eq!(entry["refresh_token"], Value::Null);
+    assert_eq!(
+        (&held["version"], &entry["type"]),
+        (&json!(1), &json!("oauth"))
+    );
+    assert!(entry["expires_at"].as_f64().unwrap() > 1e9);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // Neither over a file nor into a work tree, unless somebody says so.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(!home.run(&export).status.success());
+    home.ok(&[&export[..], &["--force"]].concat());
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(home.folder.path().join(".git")).unwrap();
+    let refused = home.run(&export);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("git work tree"));
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_provider_is_listed_and_signed_out_of_under_the_names_of_fast_agent() {
+    let idp = Idp::start();
+    let home = Home::new(&idp);
+    home.unlock();
+    let state = |home: &Home| {
+        let listed = home.ok(&["auth", "provider", "list", "--json"]);
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let all = listed["providers"].as_array().unwrap();
+        let acme = all.iter().find(|one| one["id"] == json!("acme"));
+        acme.unwrap()["state"].clone()
+    };
+    assert_eq!(state(&home), json!("not_configured"));
+    home.sign_in(&idp, &[]);
+    assert_eq!(state(&home), json!("ready"));
+    let shown = home.ok(&["auth", "provider", "show", "acme", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["source"], json!("vault"));
+    home.ok(&["auth", "provider", "logout", "acme", "--yes"]);
+    assert_eq!(state(&home), json!("not_configured"));
+    assert!(idp.events().contains(&"revoked".to_owned()));
+    let codex = home.run(&["auth", "codex-clear", "--yes"]);
+    assert!(String::from_utf8_lossy(&codex.stderr).contains("No tokens found or nothing removed."));
+    let plan = home.run(&["auth", "codexplan"]);
+    assert!(String::from_utf8_lossy(&plan.stderr).contains("give --yes to answer yes"));
 }

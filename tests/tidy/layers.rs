@@ -77,6 +77,7 @@ const EXPOSE: &[(&str, &str)] = &[
         "src/cli/output.rs",
         "values to stdout: the one place that prints them",
     ),
+    ("src/store/files.rs", "a secret into a private file"),
     ("src/cli/new_slot.rs", "a new key into its file"),
     (
         "src/cli/models/paste.rs",

@@ -5,6 +5,7 @@
 
 mod clear;
 mod codex;
+mod export;
 mod login;
 mod provider;
 mod proxy;

@@ -1,6 +1,7 @@
 //! `reseal auth provider`: the model providers that people sign in to, under the names of
 //! fast-agent 0.10.
 
+use super::export;
 use super::status::CODEX;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Done};
@@ -38,13 +39,15 @@ enum ProviderCommand {
     Logout(Lazy<LogoutArgs>),
     /// Print an access token of a provider
     Token(Lazy<TokenArgs>),
+    /// Write an access token into a file as fast-agent keeps it
+    Export(Lazy<export::ExportArgs>),
 }
 
 #[derive(Args)]
 struct ListArgs {}
 
 #[derive(Args)]
-struct NamedArgs {
+pub(super) struct NamedArgs {
     /// The provider; `codex` is openai-codex
     #[arg(value_name = "PROVIDER")]
     provider: String,
@@ -101,14 +104,23 @@ struct TokenArgs {
 
 impl NamedArgs {
     /// The id of the provider: fast-agent has a shorter name for one.
-    fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         match self.provider.as_str() {
             "codex" => CODEX,
             other => other,
         }
     }
+
+    /// The id in fast-agent's files.
+    pub(super) fn theirs(&self) -> &str {
+        match self.provider.as_str() {
+            CODEX => "codex",
+            other => other,
+        }
+    }
 }
 
+/// Runs `auth provider`.
 pub(super) fn run(context: &Context, args: ProviderArgs) -> Done {
     match args.command {
         ProviderCommand::List(_) => list(context),
@@ -122,6 +134,7 @@ pub(super) fn run(context: &Context, args: ProviderArgs) -> Done {
             login::sign_in_to(context, args.named.id(), flow, args.yes, &args.unlock)
         }
         ProviderCommand::Logout(args) => sign_out(context, &args.0),
+        ProviderCommand::Export(args) => export::run(context, &args.0),
         ProviderCommand::Token(args) => {
             let args = args.0;
             token::of_provider(context, args.named.id(), args.reveal, args.unlock)

@@ -175,7 +175,8 @@ fn a_description_of_another_resource_is_refused() {
     let mut world = World::whole();
     world.put(
         DEEP,
-        &json!({"resource": "https://b.example/mcp", "authorization_servers": ["https://i.example"]}),
+        &json!({"resource": "https://b.example/mcp",
+            "authorization_servers": ["https://i.example"]}),
     );
     let refused = find(&world, Allowed::default()).unwrap_err();
     assert_eq!(refused.code, Code::OAuthInvalid);
