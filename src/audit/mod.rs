@@ -299,7 +299,12 @@ impl Audit<'_> {
     /// Notes something that is not looked at; a reason may name it.
     fn skip_text(&mut self, what: &str, why: impl Into<String>) {
         let shown = self.safe_path(what);
-        let why = why.into().replace(what, &shown);
+        let why = why.into();
+        // Many errors begin with the path, which stands beside the reason already.
+        let why = why
+            .strip_prefix(what)
+            .map_or(why.as_str(), |rest| rest.trim_start_matches([':', ' ']));
+        let why = why.replace(what, &shown);
         let reason = if self.holds_secret(&why) {
             "(a reason that holds a secret)".to_owned()
         } else {
