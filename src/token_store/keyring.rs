@@ -1,8 +1,8 @@
 //! Token sets in the keyring of the system, where and as fast-agent keeps them.
 //!
 //! Invariants: an entry that is there is changed in place; one that is made looks as Python's
-//! `keyring` makes it; whatever is not saved is an error. At each moment of a save a reader finds a
-//! whole token set. What is broken is "none" with a [`Warning`].
+//! `keyring` makes it; whatever is not saved is an error. If a save is killed, a whole token set is
+//! there. What is broken is "none" with a [`Warning`].
 //!
 //! fast-agent takes no lock that we could share: while it runs on the same entries, both can send
 //! one refresh token.
@@ -22,6 +22,7 @@ use crate::store::{RECORD_LOCK_TIMEOUT, RecordLock, take_file_lock};
 use crate::sys::clock;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How many pieces fast-agent removes if nothing says how many there are.
 const PIECES_BY_GUESS: usize = 10;
@@ -33,6 +34,8 @@ pub struct Keyring {
     layout: Layout,
     /// Where the lock files lie.
     locks: PathBuf,
+    /// How long a lock is waited for.
+    patience: Duration,
     warn: Box<dyn Fn(&Warning) + Send + Sync>,
 }
 
@@ -43,6 +46,7 @@ impl Keyring {
             system,
             layout,
             locks: locks.into(),
+            patience: RECORD_LOCK_TIMEOUT,
             warn: Box::new(|_| ()),
         }
     }
@@ -141,7 +145,7 @@ impl Keyring {
         Ok(Some(Found { secret, modified }))
     }
 
-    /// Writes a text in one entry, or in pieces. Whoever reads meanwhile finds the old or the new.
+    /// Writes a text in one entry, or in pieces. Whoever begins to read meanwhile finds it whole.
     fn write_text(&self, user: &str, text: &SecretValue) -> Result<(), Failure> {
         if self.layout != Layout::Codex || text.len() <= PIECE {
             self.write(user, text)?;
@@ -243,14 +247,17 @@ impl Keyring {
     fn lock(&self, name: &str) -> Result<RecordLock, Failure> {
         super::file::make_folder(&self.locks)?;
         let path = self.locks.join(format!("{name}.lock"));
-        Ok(take_file_lock(&path, RECORD_LOCK_TIMEOUT)?)
+        Ok(take_file_lock(&path, self.patience)?)
     }
 }
 
 impl TokenStore for Keyring {
     /// # Errors
-    /// `keyring.*`.
+    /// `keyring.*`; `vault.busy` if another program keeps saving.
     fn load(&self, provider_id: &str) -> Result<Option<TokenSet>, Failure> {
+        // Pieces are read while none of ours writes them: halves of two texts can make a third.
+        let in_pieces = self.layout == Layout::Codex;
+        let _turn = in_pieces.then(|| self.turn()).transpose()?;
         for name in self.names(provider_id) {
             let user = self.layout.user(&name);
             let Some(found) = self.text(&user)? else {

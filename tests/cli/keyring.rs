@@ -213,3 +213,34 @@ fn a_keyring_that_does_not_open_the_vault_says_why_and_what_to_do() {
         &["no keyslot takes what was given"],
     );
 }
+
+#[test]
+fn who_has_no_use_for_the_keyring_leaves_the_bus_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bus");
+    let bus = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    bus.set_nonblocking(true).unwrap();
+    let world = World::new();
+    world.store("a", "value");
+    let passphrase = world.passphrase();
+    let address = format!("unix:path={}", path.display());
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("DBUS_SESSION_BUS_ADDRESS", &address);
+        finish(command, None)
+    };
+    let args = [
+        "secrets",
+        "get",
+        "-n",
+        "a",
+        "--passphrase-file",
+        &passphrase,
+    ];
+    assert_eq!(run(&args).ok().text(), "value");
+    // Without a way to open it, and without a keyring slot.
+    run(&["secrets", "get", "a"]).code(4);
+    run(&["vault", "status"]).ok();
+    let nobody = bus.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}

@@ -243,6 +243,41 @@ fn servers_that_are_saved_at_once_are_all_listed() {
 }
 
 #[test]
+fn nobody_reads_half_of_a_long_text() {
+    let world = World::new();
+    let store = world.store(Layout::Codex);
+    store.save(CODEX, &tokens("t")).unwrap();
+    let mut other = world.store(Layout::Codex);
+    other.patience = Duration::from_millis(20);
+    // As while a save goes on.
+    let saving = store.turn().unwrap();
+    assert_eq!(other.load(CODEX).unwrap_err().code, Code::VaultBusy);
+    drop(saving);
+    assert_eq!(access(&other, CODEX).as_deref(), Some("t"));
+}
+
+#[test]
+fn a_long_text_stands_whole_in_one_entry_while_its_pieces_change() {
+    let world = World::new();
+    let store = world.store(Layout::Codex);
+    store.save(CODEX, &tokens(&"a".repeat(1400))).unwrap();
+    // As a save leaves it that was killed between its pieces.
+    let whole = Layout::Codex
+        .write(&tokens(&"b".repeat(1400)), clock::now())
+        .unwrap();
+    let user = Layout::Codex.user(CODEX);
+    store.write(&user, &whole).unwrap();
+    store
+        .write(&piece_user(&user, 0), &cut(&whole).unwrap()[0])
+        .unwrap();
+    assert_eq!(access(&store, CODEX), Some("b".repeat(1400)));
+    let read = format!("{CODEX_IN_PYTHON}print(json.loads(load())['access_token'])");
+    assert_eq!(world.python(&read), "b".repeat(1400));
+    store.save(CODEX, &tokens(&"c".repeat(1400))).unwrap();
+    assert_eq!(world.python(&read), "c".repeat(1400));
+}
+
+#[test]
 fn what_is_broken_is_none_with_a_warning() {
     let world = World::new();
     world.python(
