@@ -83,10 +83,10 @@ pub fn write(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), Sto
     write_with(path, before, after, Care::Durable)
 }
 
-/// [`write`] of a secret.
+/// [`write()`] of a secret.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_secret(
     path: &Path,
     before: Option<&[u8]>,
