@@ -33,7 +33,7 @@ fn child() {
         authorization: None,
         headers: Vec::new(),
         body: Some(SecretValue::copy_of(b"canary")),
-        named_by: None,
+        within: None,
         accept_json: true,
     };
     let outcome = match Client::new(&Policy::default()).send(&request) {

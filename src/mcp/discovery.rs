@@ -11,7 +11,7 @@ use crate::oauth::discovery::{Discovery, DiscoveryError, DiscoveryStep};
 use crate::oauth::protected::{
     ProtectedResource, ResourceDiscovery, ResourceError, ResourceStep, canonical_resource,
 };
-use crate::oauth::{Endpoint, HttpRequest, Issuer, Metadata, Method};
+use crate::oauth::{Class, Endpoint, HttpRequest, Issuer, Metadata, Method};
 use crate::secret::SecretValue;
 
 /// The revision that this client speaks.
@@ -38,6 +38,8 @@ pub struct Allowed {
 /// A server, and who grants its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ground {
+    /// What the address reaches at which the server answered.
+    pub class: Class,
     /// The resource indicator of the tokens.
     pub resource: String,
     /// The authorization server.
@@ -47,8 +49,8 @@ pub struct Ground {
     pub scopes: Option<Vec<String>>,
 }
 
-/// Finds out who grants tokens for a server. `challenge` is what it said to an earlier request;
-/// without one it is asked.
+/// Finds out who grants tokens for a server. It is asked in any case: where it answers from decides
+/// how far inside it may lead. `challenge` is what it said to an earlier request, and counts.
 ///
 /// # Errors
 /// `oauth.flow_absent` if the server wants no token; `oauth.invalid` if what it says can't be used;
@@ -60,16 +62,14 @@ pub fn discover(
     challenge: Option<Challenge>,
     allowed: Allowed,
 ) -> Result<Ground, Failure> {
-    let asked = match challenge {
-        Some(challenge) => Asked::Wants(challenge),
-        None => ask(http, url, server.transport)?,
-    };
+    let (asked, class) = ask(http, url, server.transport)?;
+    let asked = challenge.map_or(asked, Asked::Wants);
     let challenge = match &asked {
         Asked::Wants(challenge) => challenge.clone(),
         Asked::Nothing | Asked::Unclear => Challenge::default(),
     };
     let named = challenge.resource_metadata.clone();
-    let (resource, issuer, scopes) = match describe(http, url, named) {
+    let (resource, issuer, scopes) = match describe(http, url, class, named) {
         Ok(found) => {
             let issuer = choose(server, &found)?;
             (found.resource, issuer, found.scopes)
@@ -87,7 +87,7 @@ pub fn discover(
         }
         Err(trouble) => return Err(trouble.into()),
     };
-    let metadata = match metadata(http, url, issuer.clone()) {
+    let metadata = match metadata(http, class, issuer.clone()) {
         Err(Trouble::Issuer(DiscoveryError::Absent(_))) if allowed.old_servers => defaults(&issuer),
         other => other?,
     };
@@ -107,6 +107,7 @@ pub fn discover(
         }
     }
     Ok(Ground {
+        class,
         resource,
         metadata,
         scopes: challenge.scopes.or(scopes),
@@ -124,16 +125,24 @@ enum Asked {
     Unclear,
 }
 
-fn ask(http: &dyn Http, url: &Endpoint, transport: Transport) -> Result<Asked, Failure> {
-    let answer = http.send(&initialize(url))?;
-    Ok(match answer.status {
+/// Asks the server itself. One that answers without end, or from behind a proxy, counts as standing
+/// on the internet.
+fn ask(http: &dyn Http, url: &Endpoint, transport: Transport) -> Result<(Asked, Class), Failure> {
+    let answer = match http.send(&initialize(url)) {
+        Err(NetError::Lost(..) | NetError::TooLarge(..)) => {
+            return Ok((Asked::Unclear, Class::Public));
+        }
+        other => other?,
+    };
+    let asked = match answer.status {
         401 | 403 => {
             let challenges = answer.challenges.iter().map(String::as_str);
             Asked::Wants(Challenge::read(challenges).unwrap_or_default())
         }
         200..=299 if transport == Transport::Http => Asked::Nothing,
         _ => Asked::Unclear,
-    })
+    };
+    Ok((asked, answer.from.unwrap_or(Class::Public)))
 }
 
 /// The first request of an MCP client (streamable HTTP, revision 2025-11-25).
@@ -172,11 +181,12 @@ impl From<Trouble> for Failure {
 fn describe(
     http: &dyn Http,
     url: &Endpoint,
+    class: Class,
     named: Option<Endpoint>,
 ) -> Result<ProtectedResource, Trouble> {
     let mut discovery = ResourceDiscovery::new(url.clone(), named);
     loop {
-        let answer = http.send(&discovery.request().named_by(url));
+        let answer = http.send(&discovery.request().within(class));
         match discovery
             .step(&answer.map_err(Trouble::Net)?)
             .map_err(Trouble::Resource)?
@@ -188,10 +198,10 @@ fn describe(
 }
 
 /// Asks an issuer for its description.
-fn metadata(http: &dyn Http, url: &Endpoint, issuer: Issuer) -> Result<Metadata, Trouble> {
+fn metadata(http: &dyn Http, class: Class, issuer: Issuer) -> Result<Metadata, Trouble> {
     let mut discovery = Discovery::new(issuer);
     loop {
-        let answer = http.send(&discovery.request().named_by(url));
+        let answer = http.send(&discovery.request().within(class));
         match discovery
             .step(&answer.map_err(Trouble::Net)?)
             .map_err(Trouble::Issuer)?

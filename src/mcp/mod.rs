@@ -9,8 +9,9 @@
 //! | [`sign_in`] | from there to an account |
 //! | [`proxy`] | a bridge to a server for clients that know no OAuth |
 //!
-//! Invariants: whatever a server names is asked for on its behalf, so that it can't lead further
-//! inside than it stands (`HttpRequest::named_by`); a token goes to the server that it was granted
+//! Invariants: of what a server names, only public addresses and those of the class at which it
+//! answered itself are asked, so that it can't lead further inside (`HttpRequest::within`); a token
+//! goes to the server that it was granted
 //! for and to no other; PKCE is required. Keeping an account is not here: its record is named by
 //! [`identity`], and `runtime` renews it there like any other.
 #![forbid(unsafe_code)]

@@ -11,7 +11,7 @@ use crate::oauth::registration::{
     Registered, Registration, RegistrationError, read_registration, registration_request,
 };
 use crate::oauth::sign_in::SignInWith;
-use crate::oauth::{ClientSecret, CodeFlow, Endpoint};
+use crate::oauth::{Class, ClientSecret, CodeFlow, Endpoint, NamedBy};
 use crate::sign_in::{Person, SignedIn, Wish, with_browser};
 use crate::sys::random;
 
@@ -53,8 +53,14 @@ pub fn sign_in(
     if !server.oauth {
         return Err(usage("its config says oauth: false"));
     }
+    let more = with.challenge.as_ref().and_then(Challenge::missing_scopes);
+    let held: Vec<String> = with
+        .held
+        .into_iter()
+        .chain(more.unwrap_or_default())
+        .collect();
     let ground = discover(http, server, url, with.challenge, with.allowed)?;
-    let mut provider = provider(server, url, &ground, &with.held);
+    let mut provider = provider(server, url, &ground, &held);
     let asked = provider.scopes.join(" ");
     let registration = client(server, &ground)?;
     let start = |redirect_uri: &str| {
@@ -62,7 +68,7 @@ pub fn sign_in(
         match registration {
             Client::Known(id) => provider.client_id = Some(id),
             Client::Register(place) => {
-                let known = register(http, &place, url, &provider, redirect_uri)?;
+                let known = register(http, &place, ground.class, &provider, redirect_uri)?;
                 provider.client_id = Some(known.client_id);
                 (provider.client_secret_in, secret) = match known.auth {
                     ClientAuth::None => (None, None),
@@ -109,7 +115,10 @@ fn provider(server: &McpServer, url: &Endpoint, ground: &Ground, held: &[String]
     }
     provider.scopes = scopes;
     provider.resource = Some(ground.resource.clone());
-    provider.named_by = Some(url.clone());
+    provider.named_by = Some(NamedBy {
+        url: url.clone(),
+        class: ground.class,
+    });
     provider.redirect = server.redirect.clone();
     provider
 }
@@ -169,7 +178,7 @@ fn client(server: &McpServer, ground: &Ground) -> Result<Client, Failure> {
 fn register(
     http: &dyn Http,
     place: &Endpoint,
-    url: &Endpoint,
+    class: Class,
     provider: &Provider,
     redirect_uri: &str,
 ) -> Result<Registered, Failure> {
@@ -180,7 +189,7 @@ fn register(
             scopes: &provider.scopes,
             says_native,
         };
-        let request = registration_request(place.clone(), &registration).named_by(url);
+        let request = registration_request(place.clone(), &registration).within(class);
         Ok(read_registration(&http.send(&request)?))
     };
     match once(true)? {

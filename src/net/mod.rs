@@ -3,7 +3,6 @@
 //! Invariant: tokio and reqwest are named here only; everybody else makes a blocking call.
 #![forbid(unsafe_code)]
 
-pub mod address;
 pub mod browser;
 pub mod http;
 pub mod listener;

@@ -47,6 +47,12 @@ impl Challenge {
         (!found.is_empty()).then(|| found.swap_remove(named.unwrap_or(0)))
     }
 
+    /// The scopes that a token lacks, if that is what is wrong.
+    pub fn missing_scopes(&self) -> Option<Vec<String>> {
+        let lacks = self.error == Some(TokenError::InsufficientScope);
+        self.scopes.clone().filter(|_| lacks)
+    }
+
     fn take(&mut self, name: &str, value: &str) {
         match name.to_ascii_lowercase().as_str() {
             "resource_metadata" => self.resource_metadata = value.parse().ok(),

@@ -1,5 +1,6 @@
 //! Who asks an authorization server: the client, its endpoints, and how it proves itself.
 
+use super::address::Class;
 use super::endpoint::Endpoint;
 use super::request::{HttpRequest, Parameter, basic};
 use super::tokens::ClientSecret;
@@ -98,14 +99,23 @@ pub struct ClientOf {
     pub revocation_format: TokenFormat,
     /// The resource indicator (RFC 8707), sent with every token request.
     pub resource: Option<String>,
-    /// The server that named the endpoints, if no person did; see [`HttpRequest::named_by`].
-    pub named_by: Option<Endpoint>,
+    /// The server that named the endpoints, if no person did.
+    pub named_by: Option<NamedBy>,
     /// More parameters of every token request.
     pub extra: Vec<(String, String)>,
     /// The server's dialect.
     pub dialect: Dialect,
     /// How long before its end a token is renewed, where the provider sets it.
     pub refresh_margin: Option<Duration>,
+}
+
+/// A server that a person configured, and that named who grants its tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedBy {
+    /// Its URL.
+    pub url: Endpoint,
+    /// What the address reaches at which it answered; see [`HttpRequest::within`].
+    pub class: Class,
 }
 
 impl ClientOf {
@@ -160,7 +170,7 @@ impl ClientOf {
         if let ClientAuth::Basic(secret) = &self.auth {
             request.authorization = Some(basic(&self.client_id, secret.secret()));
         }
-        request.named_by = self.named_by.clone();
+        request.within = self.named_by.as_ref().map(|server| server.class);
         request
     }
 }

@@ -5,6 +5,7 @@
 //! | [`AccessToken`], [`RefreshToken`] and the others, a type for each meaning | [`tokens`] |
 //! | [`Endpoint`]: a URL that a request may go to | [`endpoint`] |
 //! | [`HttpRequest`], [`HttpAnswer`]: what `net` sends and brings back | [`request`] |
+//! | [`Class`]: what a network address reaches | [`address`] |
 //! | [`ClientOf`]: who asks, where, and how it proves itself | [`client`] |
 //! | [`Grant`]: what a token endpoint granted; the requests for it | [`grant`] |
 //! | [`Refusal`]: why it did not, classified in one place | [`refusal`] |
@@ -27,6 +28,7 @@
 //! arguments. Sending, waiting, locking and storing are not here.
 #![forbid(unsafe_code)]
 
+pub mod address;
 mod answer;
 pub mod authorize;
 pub mod builtin;
@@ -53,11 +55,12 @@ pub mod server;
 pub mod sign_in;
 pub mod tokens;
 
+pub use address::Class;
 pub use authorize::{Accepted, Answer, CodeFlow};
 pub use callback::{CallbackError, SaidNo};
 pub use challenge::Challenge;
 pub use claims::Claims;
-pub use client::{ClientAuth, ClientOf, Dialect, TokenFormat};
+pub use client::{ClientAuth, ClientOf, Dialect, NamedBy, TokenFormat};
 pub use device::{Device, Polled, Prompt, Step};
 pub use discovery::{Discovery, DiscoveryError, DiscoveryStep, Issuer, Metadata};
 pub use endpoint::{Endpoint, EndpointError};

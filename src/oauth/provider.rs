@@ -3,7 +3,7 @@
 //! Invariant: a provider that exists is complete for each of its flows. What a config gives is read
 //! by `config`, which names the place of each error; what is built in stands in [`super::builtin`].
 
-use super::client::{ClientAuth, ClientOf, Dialect, TokenFormat};
+use super::client::{ClientAuth, ClientOf, Dialect, NamedBy, TokenFormat};
 use super::discovery::Issuer;
 use super::endpoint::Endpoint;
 use super::server::Server;
@@ -258,7 +258,7 @@ pub struct Provider {
     /// The resource indicator (RFC 8707) of every request.
     pub resource: Option<String>,
     /// The server that named the endpoints, if no person did.
-    pub named_by: Option<Endpoint>,
+    pub named_by: Option<NamedBy>,
     /// `audience` of the authorization and token requests, for servers that go by it.
     pub audience: Option<String>,
     /// Where the browser comes back to.

@@ -4,7 +4,7 @@
 //! changed config ends a session. A document of a newer version is refused, never half understood.
 
 use super::claims::Claims;
-use super::client::{ClientAuth, ClientOf, Dialect, TokenFormat};
+use super::client::{ClientAuth, ClientOf, Dialect, NamedBy, TokenFormat};
 use super::endpoint::Endpoint;
 use super::grant::Grant;
 use super::refusal::PermanentReason;
@@ -218,7 +218,11 @@ impl Account {
     pub fn info(&self) -> AccountInfo {
         AccountInfo {
             provider: self.client.provider.clone(),
-            server: self.client.named_by.clone().map(String::from),
+            server: self
+                .client
+                .named_by
+                .as_ref()
+                .map(|server| server.url.as_str().to_owned()),
             scope: self.scope.clone(),
             client_id: self.client.client_id.clone(),
             identity: self.identity.clone(),
@@ -318,7 +322,7 @@ struct Details {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    named_by: Option<Endpoint>,
+    named_by: Option<NamedBy>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     extra: Vec<(String, String)>,
     dialect: Dialect,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a body and an `Authorization` header are made in locked memory at their final size.
 
+use super::address::Class;
 use super::endpoint::Endpoint;
 use crate::secret::SecretValue;
 use crate::secret::json::{Part, build, write_object};
@@ -36,10 +37,10 @@ pub struct HttpRequest {
     pub headers: Vec<(&'static str, SecretValue)>,
     /// The body.
     pub body: Option<SecretValue>,
-    /// The server that a person configured and that named `url`. Then only public addresses are
-    /// connected to, and those of its own class (see [`crate::net::address::Class`]), so that it
-    /// can't lead further inside than it stands itself. `None`: a person named `url`.
-    pub named_by: Option<Endpoint>,
+    /// Set if a server named `url`, not a person: the class of the address at which that server
+    /// answered. Then only public addresses are connected to, and those of this class, so that a
+    /// server can't lead further inside than it stands itself.
+    pub within: Option<Class>,
     /// `Accept: application/json`; GitHub answers in form encoding without it.
     pub accept_json: bool,
 }
@@ -57,6 +58,8 @@ pub struct HttpAnswer {
     pub date: Option<UnixMs>,
     /// Each `WWW-Authenticate`, as it came; bounded by who read it.
     pub challenges: Vec<String>,
+    /// What the address reaches that the answer came from; `None` behind a proxy.
+    pub from: Option<Class>,
 }
 
 impl HttpAnswer {
@@ -68,6 +71,7 @@ impl HttpAnswer {
             retry_after: None,
             date: None,
             challenges: Vec::new(),
+            from: None,
         }
     }
 
@@ -108,16 +112,16 @@ impl HttpRequest {
             authorization: None,
             headers: Vec::new(),
             body: None,
-            named_by: None,
+            within: None,
             accept_json: true,
         }
     }
 
-    /// The same, to an address that this server named.
+    /// The same, to an address that a server named; see [`HttpRequest::within`].
     #[must_use]
-    pub fn named_by(self, server: &Endpoint) -> Self {
+    pub fn within(self, class: Class) -> Self {
         Self {
-            named_by: Some(server.clone()),
+            within: Some(class),
             ..self
         }
     }
@@ -158,7 +162,7 @@ impl HttpRequest {
             authorization: None,
             headers: Vec::new(),
             body: Some(body),
-            named_by: None,
+            within: None,
             accept_json: true,
         }
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::mcp::servers::Persist;
 use crate::mcp::sign_in::{With, sign_in};
 use crate::oauth::HttpAnswer;
+use crate::oauth::challenge::TokenError;
 use crate::oauth::provider::FlowKind;
 use crate::oauth::sign_in::SignInWith;
 use crate::sign_in::{News, Pasted, Person, Wish};
@@ -87,14 +88,10 @@ impl Http for World {
             Method::Post | Method::Delete => format!("POST {url}"),
         };
         if url == SERVER {
-            assert_eq!(request.named_by, None, "a person named it");
+            assert_eq!(request.within, None, "a person named it");
         } else {
-            let named_by = request.named_by.as_ref().map(Endpoint::as_str);
-            assert_eq!(
-                named_by,
-                Some(SERVER),
-                "{url} is asked for on the server's behalf"
-            );
+            let within = request.within;
+            assert_eq!(within, Some(Class::Public), "{url} is named by the server");
             if !body.is_empty() {
                 line.push(' ');
                 line.push_str(&body);
@@ -157,7 +154,7 @@ fn the_address_of_a_challenge_comes_first_then_the_path_then_the_root() {
 }
 
 #[test]
-fn a_challenge_that_is_known_is_not_asked_for_again() {
+fn a_challenge_that_is_known_counts() {
     let world = World::whole();
     let challenge = Challenge {
         scopes: Some(vec!["more".to_owned()]),
@@ -167,7 +164,6 @@ fn a_challenge_that_is_known_is_not_asked_for_again() {
     let allowed = Allowed::default();
     let found = discover(&world, &server(), &url, Some(challenge), allowed).unwrap();
     assert_eq!(found.scopes, Some(vec!["more".to_owned()]));
-    assert_eq!(world.asked()[0], format!("GET {DEEP}"));
 }
 
 #[test]
@@ -347,7 +343,11 @@ fn signed_in(world: &World, server: &McpServer, held: &[&str]) -> (Option<String
     let done = sign_in(server, world, &mut person, &wish, with).unwrap();
     let client = &done.account.client;
     assert_eq!(client.resource.as_deref(), Some(SERVER));
-    assert_eq!(client.named_by.as_ref().map(Endpoint::as_str), Some(SERVER));
+    let named_by = client.named_by.as_ref().unwrap();
+    assert_eq!(
+        (named_by.url.as_str(), named_by.class),
+        (SERVER, Class::Public)
+    );
     (done.account.scope.clone(), person.1.unwrap())
 }
 
@@ -480,4 +480,46 @@ fn nobody_is_registered_where_nobody_can_be() {
         .map(|line| line.contains("application_type"))
         .collect();
     assert_eq!(tries, [true, false]);
+}
+
+/// Two refusals of the same scope: with what the config asks for, and with what is missing as well.
+#[test]
+fn a_scope_that_is_missing_goes_beside_those_of_the_config() {
+    let world = World::whole();
+    let server = McpServer {
+        scopes: vec!["mine".to_owned()],
+        ..server()
+    };
+    let missing = |error| Challenge {
+        scopes: Some(vec!["more".to_owned()]),
+        error,
+        ..Challenge::default()
+    };
+    let asked = |challenge: Challenge| {
+        // Says no, which ends it.
+        let back = |url: &Endpoint| {
+            let get = |name| parameter(url, name).unwrap();
+            let (redirect, state) = (get("redirect_uri"), get("state"));
+            format!("{redirect}?error=access_denied&state={state}&iss=https://i.example")
+        };
+        let mut person = Comes(back, None);
+        let wish = Wish {
+            flow: FlowKind::Pkce,
+            paste_only: true,
+            open_browser: false,
+            timeout: std::time::Duration::from_secs(60),
+            with: SignInWith::default(),
+        };
+        let with = With {
+            challenge: Some(challenge),
+            held: vec!["held".to_owned()],
+            ..With::default()
+        };
+        let outcome = sign_in(&server, &world, &mut person, &wish, with);
+        assert!(outcome.is_err());
+        parameter(&person.1.unwrap(), "scope").unwrap()
+    };
+    let lacks = Some(TokenError::InsufficientScope);
+    assert_eq!(asked(missing(lacks)), "held more mine");
+    assert_eq!(asked(missing(None)), "held mine");
 }

@@ -3,8 +3,8 @@
 //! Invariant: what is checked is what is connected to: there is one look-up, and its checked result
 //! goes to the connector.
 
-use super::{Denied, Fault, NetError, Peer, Policy};
-use crate::net::address::Class;
+use super::{Denied, NetError, Peer};
+use crate::oauth::address::Class;
 use crate::oauth::endpoint::Endpoint;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -98,24 +98,29 @@ pub(super) fn check_literal(url: &Endpoint, guard: Option<Class>) -> Result<(), 
     check(std::iter::once(address), guard, &Peer::of(url)).map_err(NetError::Denied)
 }
 
-/// The class of the server that a person configured (see [`HttpRequest::named_by`]). Of a name with
-/// addresses of several classes, the first that is not public counts.
-///
-/// [`HttpRequest::named_by`]: crate::oauth::request::HttpRequest::named_by
-pub(super) async fn class_of(url: &Endpoint, policy: &Policy) -> Result<Class, NetError> {
-    if let Some(address) = literal(url) {
-        return Ok(Class::of(address));
-    }
-    if url.is_loopback() {
-        return Ok(Class::Loopback);
-    }
-    let not_sent = |fault| NetError::NotSent(Peer::of(url), fault);
-    let found = tokio::time::timeout(policy.connect, look_up(url.host()));
-    let found = found
-        .await
-        .map_err(|_| not_sent(Fault::Connect(policy.connect)))?;
-    let found = found.map_err(|_| not_sent(Fault::Name))?;
-    let mut classes = found.iter().map(|address| Class::of(address.ip()));
-    let inner = classes.find(|class| *class != Class::Public);
-    Ok(inner.unwrap_or(Class::Public))
+/// What the address reaches that an answer came from. Behind a proxy nobody here knows it.
+pub(super) fn class_of(response: &reqwest::Response) -> Option<Class> {
+    let url = response.url();
+    let is_this_machine = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let proxied = !is_this_machine && is_proxied(&|name| std::env::var_os(name).is_some());
+    let peer = response.remote_addr().filter(|_| !proxied);
+    peer.map(|peer| Class::of(peer.ip()))
+}
+
+/// True if the environment names a proxy for anything.
+fn is_proxied(is_set: &dyn Fn(&str) -> bool) -> bool {
+    let names = [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+    ];
+    names.into_iter().any(is_set)
 }

@@ -15,7 +15,7 @@ mod stream;
 pub use fault::{Denied, Fault, NetError, Peer};
 pub use stream::{IDLE_LIMIT, Session, Streamed};
 
-use super::address::Class;
+use crate::oauth::address::Class;
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::request::{HttpAnswer, HttpRequest, Method};
 use crate::secret::SecretValue;
@@ -91,10 +91,7 @@ impl Client {
     fn exchange(&self, runtime: &Runtime, request: &HttpRequest) -> Result<HttpAnswer, NetError> {
         let peer = Peer::of(&request.url);
         let not_sent = |fault| NetError::NotSent(peer.clone(), fault);
-        let guard = match &request.named_by {
-            Some(server) => Some(runtime.block_on(connect::class_of(server, &self.policy))?),
-            None => None,
-        };
+        let guard = request.within;
         connect::check_literal(&request.url, guard)?;
         let client = self
             .build(&request.url, guard)
@@ -112,6 +109,7 @@ impl Client {
         let date = date_of(response.headers(), &header::DATE);
         let retry_after = retry_after(response.headers(), date);
         let challenges = challenges(response.headers());
+        let from = connect::class_of(&response);
         let body = self.read_body(runtime, response, &peer)?;
         Ok(HttpAnswer {
             status,
@@ -119,6 +117,7 @@ impl Client {
             retry_after,
             date,
             challenges,
+            from,
         })
     }
 

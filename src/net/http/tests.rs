@@ -47,7 +47,7 @@ fn post(url: &Endpoint) -> HttpRequest {
         body: Some(SecretValue::copy_of(
             format!("refresh_token={CANARY}").as_bytes(),
         )),
-        named_by: None,
+        within: None,
         accept_json: true,
     }
 }
@@ -468,12 +468,9 @@ fn localhost_is_this_machine_on_either_address() {
 
 #[test]
 fn the_guard_lets_out_and_to_its_own_class_only() {
-    let named_by = |server: &str, url: &Endpoint| {
-        let request = post(url).named_by(&server.parse().unwrap());
-        patient().send(&request)
-    };
+    let within = |class, url: &Endpoint| patient().send(&post(url).within(class));
     let denied = |url: &str| {
-        let error = named_by("https://192.0.2.1/", &url.parse().unwrap()).unwrap_err();
+        let error = within(Class::Public, &url.parse().unwrap()).unwrap_err();
         assert!(error.nothing_sent());
         assert_eq!(error.code(), Code::NetDenied);
         match error {
@@ -489,11 +486,11 @@ fn the_guard_lets_out_and_to_its_own_class_only() {
     assert_eq!(denied("https://[fe80::1]/"), Class::LinkLocal);
 
     let (url, server) = answering(WHOLE);
-    let answer = named_by("http://localhost:1/", &url).unwrap();
-    assert_eq!(answer.status, 200);
+    let answer = within(Class::Loopback, &url).unwrap();
+    assert_eq!((answer.status, answer.from), (200, Some(Class::Loopback)));
     came_once(server);
-    let named_by_private = named_by("https://192.168.1.1/", &url).unwrap_err();
-    assert_eq!(named_by_private.code(), Code::NetDenied);
+    let further_in = within(Class::Private, &url).unwrap_err();
+    assert_eq!(further_in.code(), Code::NetDenied);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::oauth::address::Class;
 use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
 use serde_json::json;
@@ -34,7 +35,10 @@ fn client() -> ClientOf {
         format: TokenFormat::Json,
         revocation_format: TokenFormat::Form,
         resource: Some("https://api.example/".to_owned()),
-        named_by: Some("https://api.example/mcp".parse().unwrap()),
+        named_by: Some(NamedBy {
+            url: "https://api.example/mcp".parse().unwrap(),
+            class: Class::LinkLocal,
+        }),
         extra: vec![("a".to_owned(), "b".to_owned())],
         dialect: Dialect::AgentosLegacy,
         refresh_margin: Some(Duration::from_millis(1500)),
