@@ -4,7 +4,9 @@ use super::server::{Home, Mcp, query};
 use crate::idp::{Idp, Options, Walker};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
 use url::Url;
 
 /// A client that speaks with the bridge.
@@ -260,7 +262,7 @@ fn every_request_gets_an_answer_and_the_output_holds_nothing_else() {
     assert_eq!(answer["id"], Value::Null);
     assert_eq!(
         answer["error"]["message"],
-        json!("what came is no JSON-RPC message")
+        json!("what came is no JSON-RPC message (batches are not passed on)")
     );
     let (out, err) = client.end();
     assert_eq!((out.as_str(), err.as_str()), ("", ""));
@@ -279,4 +281,114 @@ fn a_server_that_wants_no_token_gets_none() {
         requests.contains(&"POST tools/call".to_owned()),
         "{requests:?}"
     );
+}
+
+/// A server made of a function from a request to what is written back; the connection stays open
+/// until the server ends.
+struct Script {
+    port: u16,
+}
+
+impl Script {
+    /// `closes`: it closes each connection after its answer, without having said so.
+    fn start(closes: bool, answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = Arc::new(answer);
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let (answer, kept) = (answer.clone(), stream.try_clone().unwrap());
+                open.push(kept);
+                std::thread::spawn(move || {
+                    while let Some(request) = read_request(&mut stream) {
+                        stream.write_all(answer(&request).as_bytes()).unwrap();
+                        if closes {
+                            stream.shutdown(std::net::Shutdown::Both).unwrap();
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port }
+    }
+
+    fn home(&self) -> Home {
+        let url = format!("http://127.0.0.1:{}/mcp", self.port);
+        let home = Home::new();
+        let auth = json!({"oauth": false});
+        home.config(&json!({"mcp": {"servers": {"tools": {"url": url, "auth": auth}}}}));
+        home
+    }
+}
+
+/// A request with its body; `None` at the end of the connection.
+fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(stream);
+    let (mut text, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        text.push_str(&line);
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    text.push_str(&String::from_utf8(body).unwrap());
+    Some(text)
+}
+
+/// The answer to the request in this text.
+fn result(request: &str) -> Value {
+    let body = request.split("\r\n\r\n").nth(1).unwrap();
+    let id = serde_json::from_str::<Value>(body).unwrap()["id"].clone();
+    json!({"jsonrpc": "2.0", "id": id, "result": {"protocolVersion": "2025-06-18"}})
+}
+
+#[test]
+fn an_answer_is_enough_although_its_stream_stays_open() {
+    let server = Script::start(false, |request| {
+        let event = format!("data: {}\n\n", result(request));
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+        format!(
+            "{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n",
+            event.len()
+        )
+    });
+    let home = server.home();
+    let mut client = Client::start(&home, &["tools"]);
+    client.ask(0, "initialize", json!({}));
+    // More than may be on their way at once: each has left when it was answered.
+    for id in 1..80 {
+        client.ask(id, "tools/list", json!({}));
+    }
+    client.end();
+}
+
+#[test]
+fn a_connection_that_the_server_closed_is_not_used_again() {
+    let server = Script::start(true, |request| {
+        let body = result(request).to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+    });
+    let home = server.home();
+    let mut client = Client::start(&home, &["tools"]);
+    // Whoever uses a connection at the very moment at which it closes is told so.
+    let mut told = 0;
+    for id in 0..20 {
+        let (_, answer) = client.ask(id, "initialize", json!({}));
+        told += usize::from(answer["error"].is_object());
+    }
+    assert!(told < 5, "{told} of 20 were lost");
+    client.end();
 }

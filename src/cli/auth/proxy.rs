@@ -81,8 +81,11 @@ pub(super) fn run(context: &Context, args: ProxyArgs) -> Done {
     let name = name.map_err(Failure::from).doing(DOING)?;
     let stdin = std::io::stdin().lock();
     let stdout = Box::new(std::io::stdout());
+    let mut context = context.clone();
+    // The terminal is the client's.
+    context.no_input = true;
     let keeper = Keeper {
-        context: context.clone(),
+        context,
         name,
         args,
         kept: Mutex::default(),
@@ -126,7 +129,7 @@ impl Tokens for Keeper {
         if self.args.no_sign_in {
             let text = format!(
                 "{} wants somebody to sign in: reseal auth login {}",
-                self.server.name, self.args.server
+                self.server.name, self.server.name
             );
             return Err(Failure::new(Code::OAuthSignIn, text));
         }

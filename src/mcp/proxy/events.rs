@@ -28,6 +28,7 @@ pub struct Events {
     /// The last byte was a carriage return: a line feed belongs to it.
     after_return: bool,
     is_started: bool,
+    id: Option<String>,
     last_id: Option<String>,
     retry_ms: Option<u64>,
 }
@@ -36,6 +37,17 @@ impl Events {
     /// Nothing so far.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same for a stream that goes on where another one ended: what had no end is forgotten.
+    #[must_use]
+    pub fn resumed(self) -> Self {
+        Self {
+            id: self.last_id.clone(),
+            last_id: self.last_id,
+            retry_ms: self.retry_ms,
+            ..Self::default()
+        }
     }
 
     /// The id of the last event that had one, to go on from.
@@ -81,6 +93,8 @@ impl Events {
             false => line.strip_prefix(BOM).unwrap_or(line),
         };
         if line.is_empty() {
+            // An event counts once it is whole, and so does its id.
+            self.last_id.clone_from(&self.id);
             let event = std::mem::take(&mut self.event);
             if std::mem::take(&mut self.has_data) {
                 done.push(event);
@@ -106,7 +120,7 @@ impl Events {
             }
             b"event" => self.event.kind = text().unwrap_or_default().to_owned(),
             b"id" if !value.contains(&0) && value.len() <= 1024 => {
-                self.last_id = text().map(str::to_owned);
+                self.id = text().map(str::to_owned);
             }
             b"retry" => self.retry_ms = text().and_then(|text| text.parse().ok()),
             _ => {}
@@ -147,6 +161,23 @@ mod tests {
         assert_eq!(
             (events.last_id(), events.retry_ms()),
             (Some("7"), Some(1500))
+        );
+    }
+
+    #[test]
+    fn an_event_that_was_cut_off_is_asked_for_again() {
+        let mut events = Events::new();
+        events
+            .take(b"id: 1\ndata: a\n\nid: 2\ndata: b\nda")
+            .unwrap();
+        assert_eq!(events.last_id(), Some("1"));
+        let mut events = events.resumed();
+        assert_eq!(events.last_id(), Some("1"));
+        let again = events.take(b"id: 2\ndata: b\n\ndata: c\n\n").unwrap();
+        let data: Vec<&[u8]> = again.iter().map(|event| event.data.as_slice()).collect();
+        assert_eq!(
+            (data, events.last_id()),
+            (vec![b"b".as_slice(), b"c"], Some("2"))
         );
     }
 

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::fmt::Write as _;
+use serde_json::{Value, json};
 
 /// The largest message in bytes: 16 MiB.
 pub const MAX_MESSAGE: usize = 16 << 20;
@@ -14,41 +14,40 @@ pub const MAX_MESSAGE: usize = 16 << 20;
 const ERROR: i32 = -32_000;
 
 /// The head of a message.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
-    /// Its id as JSON, if it wants an answer.
-    pub id: Option<String>,
+    /// Its id, if it wants an answer: a string or a number.
+    pub id: Option<Value>,
     /// Its method; `None`: it is an answer itself.
     pub method: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Wire<'a> {
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
+struct Wire {
+    #[serde(default)]
+    id: Option<Value>,
     #[serde(default)]
     method: Option<String>,
 }
 
 impl Head {
-    /// Reads the head; `None` if it is no message. A batch (revision 2025-03-26) counts as a
-    /// message that wants an answer of which nobody knows the id.
+    /// Reads the head; `None` if it is no message. Batches are none: only revision 2025-03-26 had
+    /// them.
     pub fn read(message: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(message).ok()?.trim();
-        if text.starts_with('[') {
-            let _batch: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-            return Some(Self {
-                id: Some("null".to_owned()),
-                method: Some("batch".to_owned()),
-            });
-        }
-        let wire: Wire<'_> = serde_json::from_str(text).ok()?;
+        let wire: Wire = serde_json::from_slice(message).ok()?;
+        let is_object = message.trim_ascii_start().starts_with(b"{");
         let is_request = wire.method.is_some();
-        let id = wire.id.map(RawValue::get).filter(|_| is_request);
-        Some(Self {
-            id: id.filter(|id| is_id(id)).map(str::to_owned),
+        let id = wire.id.filter(|id| is_request && is_id(id));
+        is_object.then_some(Self {
+            id,
             method: wire.method,
         })
+    }
+
+    /// True if this message answers that request.
+    pub fn is_answered_by(&self, message: &[u8]) -> bool {
+        let wire: Result<Wire, _> = serde_json::from_slice(message);
+        wire.is_ok_and(|wire| wire.method.is_none() && wire.id.is_some() && wire.id == self.id)
     }
 
     /// True for the first request of a session.
@@ -63,21 +62,14 @@ impl Head {
 }
 
 /// A string or a number, which is what an id can be.
-fn is_id(raw: &str) -> bool {
-    raw.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+fn is_id(id: &Value) -> bool {
+    id.is_string() || id.is_number()
 }
 
-/// The answer to a message that could not be passed on; `None` if it wants none.
-pub fn error(head: &Head, why: &str) -> Option<Vec<u8>> {
-    let id = head.id.as_deref()?;
-    let why = serde_json::to_string(why).ok()?;
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = write!(
-        text,
-        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{ERROR},"message":{why}}}}}"#
-    );
-    Some(text.into_bytes())
+/// The answer to a request with this id that could not be passed on; `null`: to what had none.
+pub fn error(id: &Value, why: &str) -> Vec<u8> {
+    let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": ERROR, "message": why}});
+    error.to_string().into_bytes()
 }
 
 /// The message as one line, as the stdio transport wants it; `None` if it is no JSON. A line end
@@ -115,45 +107,65 @@ pub fn agreed_revision(answer: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
 
     fn head(message: &str) -> Head {
         Head::read(message.as_bytes()).unwrap()
     }
 
     #[test]
-    fn requests_notifications_answers_and_batches() {
+    fn requests_notifications_and_answers() {
         let request =
             head(r#" {"jsonrpc":"2.0","id":"a\"1","method":"initialize","params":{"id":9}}"#);
-        assert_eq!(request.id.as_deref(), Some(r#""a\"1""#));
+        assert_eq!(request.id, Some(json!("a\"1")));
         assert!(request.is_initialize() && !request.is_initialized());
-        let number = head(r#"{"id":-7,"method":"tools/list"}"#);
-        assert_eq!(number.id.as_deref(), Some("-7"));
+        assert_eq!(
+            head(r#"{"id":-7,"method":"tools/list"}"#).id,
+            Some(json!(-7))
+        );
         let told = head(r#"{"method":"notifications/initialized"}"#);
         assert!(told.id.is_none() && told.is_initialized());
         assert!(!head(r#"{"method":"initialize"}"#).is_initialize());
-        let answer = head(r#"{"id":1,"result":{}}"#);
-        assert_eq!(answer, Head::default());
+        assert_eq!(head(r#"{"id":1,"result":{}}"#), Head::default());
         assert_eq!(head(r#"{"id":null,"method":"x"}"#).id, None);
-        assert_eq!(
-            head(r#"[{"id":1,"method":"x"}]"#).id.as_deref(),
-            Some("null")
-        );
-        for no in ["", "7", "{", "\"x\"", "[1", "\u{1}"] {
+        let batch = r#"[{"id":1,"method":"x"}]"#;
+        for no in [
+            "",
+            "7",
+            "{",
+            "\"x\"",
+            "[1",
+            "[]",
+            "[1,\"x\"]",
+            "\u{1}",
+            batch,
+        ] {
             assert_eq!(Head::read(no.as_bytes()), None, "{no:?}");
         }
         assert_eq!(Head::read(b"{\"method\":\"\xff\"}"), None);
     }
 
     #[test]
-    fn an_error_answers_the_request_and_nothing_else() {
-        let request = head(r#"{"id":"x","method":"y"}"#);
-        let answer: Value =
-            serde_json::from_slice(&error(&request, "no\n\"way\"").unwrap()).unwrap();
+    fn an_answer_is_known_however_its_id_is_spelled() {
+        let request = head(r#"{"id":"\u00e9","method":"x"}"#);
+        assert!(request.is_answered_by("{\"result\":{},\"id\":\"\u{e9}\"}".as_bytes()));
+        for no in [
+            r#"{"id":"e","result":{}}"#,
+            r#"{"id":"\u00e9","method":"y"}"#,
+            "{}",
+            "7",
+        ] {
+            assert!(!request.is_answered_by(no.as_bytes()), "{no}");
+        }
+        let told = head(r#"{"method":"x"}"#);
+        assert!(!told.is_answered_by(b"{\"id\":null,\"result\":{}}"));
+    }
+
+    #[test]
+    fn an_error_answers_the_request() {
+        let answer: Value = serde_json::from_slice(&error(&json!("x"), "no\n\"way\"")).unwrap();
         let expected = json!({"jsonrpc": "2.0", "id": "x",
             "error": {"code": -32000, "message": "no\n\"way\""}});
         assert_eq!(answer, expected);
-        assert_eq!(error(&head(r#"{"method":"y"}"#), "no"), None);
     }
 
     #[test]

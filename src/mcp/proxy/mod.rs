@@ -16,16 +16,20 @@ pub mod events;
 pub mod message;
 mod upstream;
 
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::{AccessToken, Endpoint};
 use message::{Head, MAX_MESSAGE};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use upstream::Upstream;
 
-/// The most requests that wait for their answers at once.
+/// The most messages that are on their way at once.
 pub const MAX_IN_FLIGHT: usize = 64;
 /// How long answers that are on their way are waited for once the client has gone.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -65,39 +69,47 @@ fn held<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many requests wait for their answers.
+/// The messages that are on their way, each with its id if it wants an answer.
 #[derive(Default)]
 struct InFlight {
-    count: Mutex<usize>,
+    messages: Mutex<BTreeMap<u64, Option<Value>>>,
+    next: AtomicU64,
     less: Condvar,
 }
 
 impl InFlight {
-    /// One more; false if there are too many.
-    fn enter(&self) -> bool {
-        let mut count = held(&self.count);
-        let fits = *count < MAX_IN_FLIGHT;
-        *count += usize::from(fits);
-        fits
+    /// One more; `None` if there are too many.
+    fn enter(&self, id: Option<Value>) -> Option<u64> {
+        let mut messages = held(&self.messages);
+        let fits = messages.len() < MAX_IN_FLIGHT;
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        fits.then(|| {
+            messages.insert(ticket, id);
+            ticket
+        })
     }
 
-    fn leave(&self) {
-        *held(&self.count) -= 1;
+    fn leave(&self, ticket: u64) {
+        held(&self.messages).remove(&ticket);
         self.less.notify_all();
     }
 
-    /// Waits until there is none, or until it is too late.
-    fn drain(&self, limit: Duration) {
+    /// Waits until there is none, or until it is too late: the ids of those that are left.
+    fn drain(&self, limit: Duration) -> Vec<Value> {
         let until = Instant::now() + limit;
-        let mut count = held(&self.count);
-        while *count > 0 {
+        let mut messages = held(&self.messages);
+        while !messages.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
-            let waited = self.less.wait_timeout(count, left);
-            count = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.less.wait_timeout(messages, left);
+            messages = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        std::mem::take(&mut *messages)
+            .into_values()
+            .flatten()
+            .collect()
     }
 }
 
@@ -106,9 +118,18 @@ struct Bridge {
     upstream: Upstream,
     output: Output,
     in_flight: InFlight,
+    /// Somebody takes what the server says of itself.
+    listens: AtomicBool,
 }
 
-/// Passes messages on until the input ends.
+/// A message on its way.
+struct Passing {
+    line: Vec<u8>,
+    head: Head,
+    ticket: u64,
+}
+
+/// Passes messages on until the input ends, and then answers what nobody answered in time.
 ///
 /// # Errors
 /// The input can't be read, or nothing can be sent to a server at all (`oauth.unavailable`).
@@ -122,18 +143,29 @@ pub fn run(
         upstream: Upstream::new(url, tokens)?,
         output: Output(Mutex::new(output)),
         in_flight: InFlight::default(),
+        listens: AtomicBool::new(false),
     });
-    let read = bridge.clone().read(input);
-    bridge.in_flight.drain(DRAIN_LIMIT);
+    let (sender, receiver) = channel();
+    let dispatcher = bridge.clone();
+    let dispatching = std::thread::Builder::new().spawn(move || dispatcher.dispatch(&receiver));
+    dispatching.map_err(|error| Failure::new(Code::FileIo, format!("no thread: {error}")))?;
+    let read = bridge.read(input, &sender);
+    for id in bridge.in_flight.drain(DRAIN_LIMIT) {
+        bridge.output.message(&message::error(
+            &id,
+            "the client went away before the answer",
+        ));
+    }
     bridge.upstream.close();
     read.map_err(|error| {
         let text = format!("the client's messages can't be read: {error}");
-        Failure::new(crate::error::Code::FileIo, text)
+        Failure::new(Code::FileIo, text)
     })
 }
 
 impl Bridge {
-    fn read(self: Arc<Self>, mut input: impl BufRead) -> io::Result<()> {
+    /// Reads messages, whatever the server does meanwhile, so that the client's end is seen.
+    fn read(&self, mut input: impl BufRead, sender: &Sender<Passing>) -> io::Result<()> {
         loop {
             let mut line = Vec::new();
             let limit = u64::try_from(MAX_MESSAGE).unwrap_or(u64::MAX);
@@ -152,68 +184,91 @@ impl Bridge {
                 continue;
             }
             let Some(head) = Head::read(&line) else {
-                let head = Head {
-                    id: Some("null".to_owned()),
-                    method: None,
-                };
-                self.answer(message::error(&head, "what came is no JSON-RPC message"));
+                let why = "what came is no JSON-RPC message (batches are not passed on)";
+                self.output.message(&message::error(&Value::Null, why));
                 continue;
             };
-            self.clone().pass(line, head);
-        }
-    }
-
-    /// Passes a message on. Whatever wants an answer, other than the first request, gets a thread,
-    /// so that what comes after it (such as its cancellation) does not wait for it.
-    fn pass(self: Arc<Self>, line: Vec<u8>, head: Head) {
-        if head.id.is_none() || head.is_initialize() {
-            self.exchange(&line, &head);
-            if head.is_initialized() {
-                self.listen();
-            }
-            return;
-        }
-        if !self.in_flight.enter() {
-            let why = format!("more than {MAX_IN_FLIGHT} requests wait for an answer");
-            return self.answer(message::error(&head, &why));
-        }
-        let bridge = self.clone();
-        let (kept, moved) = (head.id.clone(), head);
-        let spawned = std::thread::Builder::new().spawn(move || {
-            bridge.exchange(&line, &moved);
-            bridge.in_flight.leave();
-        });
-        if spawned.is_err() {
-            self.in_flight.leave();
-            let head = Head {
-                id: kept,
-                method: None,
+            let Some(ticket) = self.in_flight.enter(head.id.clone()) else {
+                if let Some(id) = &head.id {
+                    let why = format!("more than {MAX_IN_FLIGHT} messages are on their way");
+                    self.output.message(&message::error(id, &why));
+                }
+                continue;
             };
-            self.answer(message::error(&head, "the system has no thread left"));
+            let passing = Passing { line, head, ticket };
+            // The dispatcher ends after this thread, not before.
+            if sender.send(passing).is_err() {
+                return Ok(());
+            }
         }
     }
 
-    fn exchange(&self, line: &[u8], head: &Head) {
-        let mut write = |message: &[u8]| self.output.message(message);
-        if let Err(failure) = self.upstream.exchange(line, head, &mut write) {
-            self.answer(message::error(head, &failure.message));
+    /// Sends messages in their order. Whatever wants an answer, other than the first request, gets
+    /// a thread, so that what comes after it (such as its cancellation) does not wait for it.
+    fn dispatch(self: &Arc<Self>, messages: &Receiver<Passing>) {
+        for passing in messages {
+            let head = &passing.head;
+            if head.id.is_none() || head.is_initialize() {
+                self.exchange(&passing);
+                if head.is_initialized() {
+                    self.listen();
+                }
+                continue;
+            }
+            let (bridge, id, ticket) = (self.clone(), head.id.clone(), passing.ticket);
+            let spawned = std::thread::Builder::new().spawn(move || bridge.exchange(&passing));
+            if spawned.is_err() {
+                let id = id.unwrap_or_default();
+                self.output
+                    .message(&message::error(&id, "the system has no thread left"));
+                self.in_flight.leave(ticket);
+            }
         }
+    }
+
+    fn exchange(&self, passing: &Passing) {
+        let mut write = |message: &[u8]| self.output.message(message);
+        let outcome = self
+            .upstream
+            .exchange(&passing.line, &passing.head, &mut write);
+        if let (Err(failure), Some(id)) = (outcome, &passing.head.id) {
+            self.output.message(&message::error(id, &failure.message));
+        }
+        self.in_flight.leave(passing.ticket);
     }
 
     /// Takes what the server says of itself, for as long as it does.
     fn listen(self: &Arc<Self>) {
+        if self.listens.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let bridge = self.clone();
         // Without a thread the server's own messages are missed, and answers still come.
         drop(std::thread::Builder::new().spawn(move || {
             let mut write = |message: &[u8]| bridge.output.message(message);
             bridge.upstream.listen(&mut write);
+            bridge.listens.store(false, Ordering::Relaxed);
         }));
     }
+}
 
-    fn answer(&self, message: Option<Vec<u8>>) {
-        if let Some(message) = message {
-            // A client that is gone reads no answer.
-            let _ = self.output.message(&message);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn messages_on_their_way_have_a_limit_and_an_end() {
+        let in_flight = InFlight::default();
+        let tickets: Vec<u64> = (0..MAX_IN_FLIGHT)
+            .map(|i| in_flight.enter((i > 0).then(|| json!(i))).unwrap())
+            .collect();
+        assert_eq!(in_flight.enter(Some(json!("more"))), None);
+        for ticket in &tickets[2..] {
+            in_flight.leave(*ticket);
         }
+        // The first wants no answer.
+        assert_eq!(in_flight.drain(Duration::from_millis(1)), [json!(1)]);
+        assert!(in_flight.drain(DRAIN_LIMIT).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! The server's side: streamable HTTP with a session, a token, and what a server may ask for.
 
-use super::events::Events;
+use super::events::{Events, TooLarge};
 use super::message::{Head, MAX_MESSAGE, agreed_revision, one_line};
 use super::{Tokens, held};
 use crate::error::{Code, Failure};
@@ -8,21 +8,30 @@ use crate::net::http::{NetError, Session, Streamed};
 use crate::oauth::challenge::{Challenge, TokenError};
 use crate::oauth::{AccessToken, Endpoint, HttpRequest, Method};
 use crate::secret::SecretValue;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a person is asked to sign in for one message.
 const MAX_SIGN_INS: usize = 2;
+/// How often a person is asked within [`A_WHILE`].
+const MAX_SIGN_INS_A_WHILE: usize = 5;
+/// See [`MAX_SIGN_INS_A_WHILE`].
+const A_WHILE: Duration = Duration::from_secs(600);
+/// A token that is refused so soon after somebody signed in for it is no use: another would be
+/// refused too.
+const JUST_NOW: Duration = Duration::from_secs(60);
 /// The longest session id.
 const MAX_SESSION_ID: usize = 1024;
 /// How long the end of a session is waited for.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// The first wait before the server's stream is opened again, and the longest.
+/// How long what wants no answer may hold up what comes after it.
+const TOLD_LIMIT: Duration = Duration::from_secs(10);
+/// The first wait before a stream is opened again, and the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// See [`FIRST_WAIT`].
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// How often in a row the server's stream is opened in vain.
+/// How often in a row a stream is opened again in vain.
 const MAX_REOPENINGS: u32 = 10;
 
 const ACCEPT: &[u8] = b"application/json, text/event-stream";
@@ -39,25 +48,68 @@ pub(super) struct Upstream {
     /// Held while the session is opened again, so that one of many does it.
     reopening: Mutex<()>,
     /// Held while a person signs in.
-    signing_in: Mutex<()>,
-    /// The scopes that a person was asked for in vain: nobody is asked twice.
-    in_vain: Mutex<BTreeSet<Vec<String>>>,
+    signing_in: Mutex<SignIns>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The id of the session, if the server gives one.
-    id: Option<SecretValue>,
-    /// The revision that was agreed on.
-    revision: Option<String>,
+    opened: Opened,
     /// The first request, for a session that has to be opened again.
     initialize: Option<Vec<u8>>,
 }
 
-/// What to do after an answer that is no success.
-enum Next {
-    Again(Option<AccessToken>),
-    Fail(Failure),
+/// A session with the server.
+#[derive(Clone, Default)]
+struct Opened {
+    /// Its id, if the server gives one.
+    id: Option<SecretValue>,
+    /// The revision that was agreed on.
+    revision: Option<String>,
+}
+
+/// What is known of earlier sign-ins.
+#[derive(Default)]
+struct SignIns {
+    /// The latest.
+    at: VecDeque<Instant>,
+    /// The token of the last one.
+    granted: Option<(AccessToken, Instant)>,
+    /// The scopes that a person was asked for and that did not come: nobody is asked twice.
+    in_vain: BTreeSet<Vec<String>>,
+}
+
+/// A request to the server, before it has a token.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    method: Method,
+    line: Option<&'a [u8]>,
+    last_event: Option<&'a str>,
+    /// For the time up to the first line of the answer.
+    limit: Option<Duration>,
+    /// It begins a session.
+    begins: bool,
+}
+
+impl<'a> Call<'a> {
+    fn post(line: &'a [u8], head: &Head) -> Self {
+        Self {
+            method: Method::Post,
+            line: Some(line),
+            last_event: None,
+            limit: head.id.is_none().then_some(TOLD_LIMIT),
+            begins: head.is_initialize(),
+        }
+    }
+
+    fn get(last_event: Option<&'a str>) -> Self {
+        Self {
+            method: Method::Get,
+            line: None,
+            last_event,
+            limit: None,
+            begins: false,
+        }
+    }
 }
 
 /// What was tried for one message.
@@ -77,11 +129,10 @@ impl Upstream {
             state: Mutex::default(),
             reopening: Mutex::default(),
             signing_in: Mutex::default(),
-            in_vain: Mutex::default(),
         })
     }
 
-    /// Sends a message and hands on what comes back.
+    /// Sends a message and hands on what comes back, up to its answer.
     ///
     /// # Errors
     /// No answer came; whatever came before was handed on.
@@ -91,39 +142,89 @@ impl Upstream {
         head: &Head,
         write: Write<'_>,
     ) -> Result<(), Failure> {
-        if head.is_initialize() {
-            let mut state = held(&self.state);
-            *state = State {
-                initialize: Some(line.to_vec()),
-                ..State::default()
-            };
-        }
-        let mut answer = self.granted(Method::Post, Some(line), None)?;
-        if head.is_initialize() {
-            self.begin(&answer);
-        }
+        let answer = self.granted(&Call::post(line, head))?;
+        let id = session_id(&answer);
+        let mut revision = None;
+        self.take(answer, head, &mut |message| {
+            if head.is_initialize() && head.is_answered_by(message) {
+                revision = agreed_revision(message);
+                // Before the client can send what comes next.
+                let mut state = held(&self.state);
+                state.opened = Opened {
+                    id: id.clone(),
+                    revision: revision.take(),
+                };
+                state.initialize = Some(line.to_vec());
+            }
+            write(message)
+        })
+    }
+
+    /// Hands on the messages of an answer.
+    fn take<'a>(
+        &'a self,
+        mut answer: Streamed<'a>,
+        head: &Head,
+        write: Write<'_>,
+    ) -> Result<(), Failure> {
         let kind = answer.header("content-type").unwrap_or_default();
-        let kind = kind
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        match (kind.as_str(), answer.status) {
-            ("text/event-stream", _) => self.stream(&mut answer, head, write),
-            (_, 202 | 204) if head.id.is_none() => Ok(()),
-            ("application/json", _) => {
+        let kind = kind.split(';').next().unwrap_or_default();
+        let kind = kind.trim().to_ascii_lowercase();
+        match kind.as_str() {
+            _ if head.id.is_none() => Ok(()),
+            "text/event-stream" => self.stream(answer, head, write),
+            "application/json" => {
                 let body = whole(&mut answer)?;
-                if body.trim_ascii().is_empty() && head.id.is_none() {
-                    return Ok(());
-                }
                 let line = one_line(&body).ok_or_else(|| broken("an answer that is no JSON"))?;
-                self.note(head, &line);
                 write(&line);
                 Ok(())
             }
-            _ if head.id.is_none() => Ok(()),
             _ => Err(broken("neither JSON nor a stream of events")),
+        }
+    }
+
+    /// Hands on the events of an answer up to the one that answers. A stream that the server ends
+    /// before is gone on with, if its events have ids.
+    fn stream<'a>(
+        &'a self,
+        mut answer: Streamed<'a>,
+        head: &Head,
+        write: Write<'_>,
+    ) -> Result<(), Failure> {
+        let mut events = Events::new();
+        let mut failures = 0;
+        loop {
+            let mut ended = Ok(());
+            loop {
+                let chunk = match answer.chunk() {
+                    Ok(Some(chunk)) => chunk,
+                    Ok(None) => break,
+                    Err(error) => {
+                        ended = Err(error);
+                        break;
+                    }
+                };
+                let done = events.take(&chunk);
+                let large = |error: TooLarge| Failure::new(Code::InputTooLarge, error.to_string());
+                for event in done.map_err(large)? {
+                    let Some(line) = one_line(&event.data) else {
+                        continue;
+                    };
+                    failures = 0;
+                    write(&line);
+                    if head.is_answered_by(&line) {
+                        return Ok(());
+                    }
+                }
+            }
+            failures += 1;
+            if events.last_id().is_none() || failures > MAX_REOPENINGS {
+                ended?;
+                return Err(broken("a stream that ended before the answer"));
+            }
+            std::thread::sleep(wait(&events, 0));
+            events = events.resumed();
+            answer = self.granted(&Call::get(events.last_id()))?;
         }
     }
 
@@ -132,19 +233,19 @@ impl Upstream {
         let mut events = Events::new();
         let mut failures = 0;
         while failures < MAX_REOPENINGS {
-            let last = events.last_id().map(str::to_owned);
-            match self.granted(Method::Get, None, last.as_deref()) {
+            failures += 1;
+            match self.granted(&Call::get(events.last_id())) {
                 Ok(mut answer) => {
-                    failures += 1;
                     while let Ok(Some(chunk)) = answer.chunk() {
-                        failures = 0;
                         let Ok(done) = events.take(&chunk) else {
                             return;
                         };
                         for event in done {
-                            if let Some(line) = one_line(&event.data)
-                                && !write(&line)
-                            {
+                            let Some(line) = one_line(&event.data) else {
+                                continue;
+                            };
+                            failures = 0;
+                            if !write(&line) {
                                 return;
                             }
                         }
@@ -152,40 +253,36 @@ impl Upstream {
                 }
                 // The server has no such stream, or nobody may read it.
                 Err(failure) if failure.code != Code::OAuthUnavailable => return,
-                Err(_) => failures += 1,
+                Err(_) => {}
             }
-            let own = FIRST_WAIT
-                .saturating_mul(1 << failures.min(6))
-                .min(MAX_WAIT);
-            let asked = events.retry_ms().map(Duration::from_millis);
-            std::thread::sleep(asked.unwrap_or(own).min(MAX_WAIT));
+            std::thread::sleep(wait(&events, failures));
+            events = events.resumed();
         }
     }
 
     /// Ends the session, if there is one.
     pub(super) fn close(&self) {
-        if held(&self.state).id.is_none() {
+        let opened = self.opened();
+        if opened.id.is_none() {
             return;
         }
         if let Ok(token) = self.tokens.token(None) {
+            let call = Call {
+                method: Method::Delete,
+                limit: Some(CLOSE_LIMIT),
+                ..Call::get(None)
+            };
             // Servers forget sessions by themselves, too.
-            let _ = self.send(
-                Method::Delete,
-                None,
-                None,
-                token.as_ref(),
-                Some(CLOSE_LIMIT),
-            );
+            let _ = self.send(&call, &opened, token.as_ref());
         }
     }
 
+    fn opened(&self) -> Opened {
+        held(&self.state).opened.clone()
+    }
+
     /// Sends with a token, and does what the server asks for until it takes the request.
-    fn granted(
-        &self,
-        method: Method,
-        line: Option<&[u8]>,
-        last_event: Option<&str>,
-    ) -> Result<Streamed<'_>, Failure> {
+    fn granted(&self, call: &Call<'_>) -> Result<Streamed<'_>, Failure> {
         let mut tried = Tried::default();
         let mut token = match self.tokens.token(None) {
             Err(failure) if failure.code == Code::OAuthSignIn => {
@@ -195,62 +292,51 @@ impl Upstream {
             other => other?,
         };
         loop {
-            let session = held(&self.state).id.clone();
-            let answer = self.send(method, line, last_event, token.as_ref(), None)?;
-            if (200..300).contains(&answer.status) {
-                return Ok(answer);
-            }
-            let next = self.next(&answer, token.as_ref(), session.as_ref(), &mut tried);
-            match next {
-                Next::Again(with) => token = with,
-                Next::Fail(failure) => return Err(failure),
+            let opened = match call.begins {
+                true => Opened::default(),
+                false => self.opened(),
+            };
+            let answer = self.send(call, &opened, token.as_ref())?;
+            match answer.status {
+                200..=299 => return Ok(answer),
+                404 if opened.id.is_some() && !tried.reopened => {
+                    tried.reopened = true;
+                    drop(answer);
+                    self.reopen(opened.id.as_ref())?;
+                }
+                _ => token = self.next(&answer, token.as_ref(), &mut tried)?,
             }
         }
     }
 
+    /// The token for another try, after an answer that is no success.
     fn next(
         &self,
         answer: &Streamed<'_>,
         token: Option<&AccessToken>,
-        session: Option<&SecretValue>,
         tried: &mut Tried,
-    ) -> Next {
+    ) -> Result<Option<AccessToken>, Failure> {
         let challenge = Challenge::read(answer.challenges.iter().map(String::as_str));
         let challenge = challenge.unwrap_or_default();
         let lacks_scope = challenge.error == Some(TokenError::InsufficientScope);
-        let outcome = match answer.status {
-            401 if !tried.renewed && token.is_some() => {
-                tried.renewed = true;
-                match self.tokens.token(token) {
-                    Err(failure) if failure.code == Code::OAuthSignIn => {
-                        tried.sign_ins += 1;
-                        self.sign_in(&challenge, token)
-                    }
-                    other => other,
-                }
+        if answer.status == 401 && !tried.renewed && token.is_some() {
+            tried.renewed = true;
+            match self.tokens.token(token) {
+                Err(failure) if failure.code == Code::OAuthSignIn => {}
+                other => return other,
             }
-            401 if tried.sign_ins < MAX_SIGN_INS => {
-                tried.sign_ins += 1;
-                self.sign_in(&challenge, token)
-            }
-            403 if lacks_scope && tried.sign_ins < MAX_SIGN_INS => {
-                tried.sign_ins += 1;
-                self.sign_in(&challenge, token)
-            }
-            404 if session.is_some() && !tried.reopened => {
-                tried.reopened = true;
-                self.reopen(session, token).map(|()| token.cloned())
-            }
-            status => {
-                let text = format!("the server answered with HTTP {status}");
-                let code = match status {
-                    408 | 429 | 500..=599 => Code::OAuthUnavailable,
-                    _ => Code::OAuthRefused,
-                };
-                Err(Failure::new(code, text))
-            }
+        }
+        let wants_person = answer.status == 401 || (answer.status == 403 && lacks_scope);
+        if wants_person && tried.sign_ins < MAX_SIGN_INS {
+            tried.sign_ins += 1;
+            return self.sign_in(&challenge, token);
+        }
+        let text = format!("the server answered with HTTP {}", answer.status);
+        let code = match answer.status {
+            408 | 429 | 500..=599 => Code::OAuthUnavailable,
+            _ => Code::OAuthRefused,
         };
-        outcome.map_or_else(Next::Fail, Next::Again)
+        Err(Failure::new(code, text))
     }
 
     /// Has a person sign in, unless somebody just did; gives the token from then on.
@@ -259,7 +345,7 @@ impl Upstream {
         challenge: &Challenge,
         refused: Option<&AccessToken>,
     ) -> Result<Option<AccessToken>, Failure> {
-        let _turn = held(&self.signing_in);
+        let mut earlier = held(&self.signing_in);
         if let Ok(token) = self.tokens.token(None)
             && token.as_ref() != refused
         {
@@ -267,157 +353,134 @@ impl Upstream {
         }
         let wanted = challenge.scopes.clone().unwrap_or_default();
         let for_more = challenge.error == Some(TokenError::InsufficientScope);
-        if held(&self.in_vain).contains(&wanted) {
-            let text = "the server wants more than was granted, and the person was asked before";
-            return Err(Failure::new(Code::OAuthSignIn, text));
-        }
+        earlier.check(&wanted, for_more, refused)?;
+        earlier.at.push_back(Instant::now());
         let signed_in = self.tokens.sign_in(challenge);
-        // A server that wants the same scopes again did not grant them; who said no means it. Where
-        // nobody may be asked, somebody may still sign in elsewhere.
         let declined = signed_in
             .as_ref()
-            .is_err_and(|failure| failure.code != Code::OAuthSignIn);
+            .is_err_and(|failure| failure.code == Code::OAuthDenied);
+        // A server that wants the same scopes again did not grant them; who said no means it.
         if for_more || declined {
-            held(&self.in_vain).insert(wanted);
+            earlier.in_vain.insert(wanted);
         }
-        signed_in.and_then(|()| self.tokens.token(None))
+        signed_in?;
+        let token = self.tokens.token(None)?;
+        earlier.granted = token.clone().map(|token| (token, Instant::now()));
+        Ok(token)
     }
 
     /// One request, as the transport has it.
     fn send(
         &self,
-        method: Method,
-        line: Option<&[u8]>,
-        last_event: Option<&str>,
+        call: &Call<'_>,
+        opened: &Opened,
         token: Option<&AccessToken>,
-        limit: Option<Duration>,
     ) -> Result<Streamed<'_>, NetError> {
         let text = |text: &[u8]| SecretValue::copy_of(text);
         let mut request = HttpRequest {
-            method,
-            content_type: line.map(|_| "application/json"),
+            method: call.method,
+            content_type: call.line.map(|_| "application/json"),
             accept_json: false,
             authorization: token.map(AccessToken::bearer),
             ..HttpRequest::get(self.url.clone())
         };
-        let accept: &[u8] = match method {
+        let accept: &[u8] = match call.method {
             Method::Get => b"text/event-stream",
             Method::Post | Method::Delete => ACCEPT,
         };
         request.headers.push(("accept", text(accept)));
-        let state = held(&self.state);
-        if let Some(id) = &state.id {
+        if let Some(id) = &opened.id {
             request.headers.push(("mcp-session-id", id.clone()));
         }
-        if let Some(revision) = &state.revision {
+        if let Some(revision) = &opened.revision {
             let revision = text(revision.as_bytes());
             request.headers.push(("mcp-protocol-version", revision));
         }
-        drop(state);
-        if let Some(id) = last_event {
+        if let Some(id) = call.last_event {
             request.headers.push(("last-event-id", text(id.as_bytes())));
         }
-        self.session.send(&request, line.map(<[u8]>::to_vec), limit)
+        self.session
+            .send(&request, call.line.map(<[u8]>::to_vec), call.limit)
     }
 
-    /// Keeps the id of a session that began.
-    fn begin(&self, answer: &Streamed<'_>) {
-        let id = answer.header("mcp-session-id");
-        let fits = |id: &&str| {
-            (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
-        };
-        let id = id
-            .filter(fits)
-            .map(|id| SecretValue::copy_of(id.as_bytes()));
-        held(&self.state).id = id;
-    }
-
-    /// Keeps the revision that the answer to the first request agrees on.
-    fn note(&self, head: &Head, answer: &[u8]) {
-        if head.is_initialize()
-            && let Some(revision) = agreed_revision(answer)
-        {
-            held(&self.state).revision = Some(revision);
-        }
-    }
-
-    /// Opens a session again that the server has forgotten, as the client opened it.
-    fn reopen(
-        &self,
-        forgotten: Option<&SecretValue>,
-        token: Option<&AccessToken>,
-    ) -> Result<(), Failure> {
+    /// Opens a session again that the server has forgotten, as the client opened it. Until that is
+    /// done the forgotten one stands, so that whoever uses it meanwhile comes here too, and waits.
+    fn reopen(&self, forgotten: Option<&SecretValue>) -> Result<(), Failure> {
         let _turn = held(&self.reopening);
         let initialize = {
-            let mut state = held(&self.state);
-            if state.id.as_ref() != forgotten {
+            let state = held(&self.state);
+            if state.opened.id.as_ref() != forgotten {
                 return Ok(());
             }
-            state.id = None;
-            state.revision = None;
             state.initialize.clone()
         };
         let lost = || Failure::new(Code::OAuthRefused, "the server has forgotten the session");
         let initialize = initialize.ok_or_else(lost)?;
-        let mut answer = self.send(Method::Post, Some(&initialize), None, token, None)?;
-        if !(200..300).contains(&answer.status) {
-            return Err(lost());
-        }
-        self.begin(&answer);
-        let head = Head::read(&initialize).unwrap_or_default();
-        let kind = answer.header("content-type").unwrap_or_default();
-        if kind.starts_with("text/event-stream") {
-            self.stream(&mut answer, &head, &mut |_| true)?;
-        } else {
-            let body = whole(&mut answer)?;
-            self.note(&head, &body);
-        }
-        drop(answer);
-        self.send(Method::Post, Some(INITIALIZED), None, token, None)?;
-        Ok(())
-    }
-
-    /// Hands on the events of an answer, up to the one that answers.
-    fn stream(
-        &self,
-        answer: &mut Streamed<'_>,
-        head: &Head,
-        write: Write<'_>,
-    ) -> Result<(), Failure> {
-        let mut events = Events::new();
-        let mut answered = head.id.is_none();
-        while let Some(chunk) = answer.chunk()? {
-            let done = events.take(&chunk);
-            let done =
-                done.map_err(|error| Failure::new(Code::InputTooLarge, error.to_string()))?;
-            for event in done {
-                let Some(line) = one_line(&event.data) else {
-                    continue;
-                };
-                if answers(&line, head) {
-                    answered = true;
-                    self.note(head, &line);
-                }
-                write(&line);
+        let head = Head::read(&initialize).ok_or_else(lost)?;
+        let answer = self.granted(&Call::post(&initialize, &head))?;
+        let id = session_id(&answer);
+        let mut revision = None;
+        self.take(answer, &head, &mut |message| {
+            if head.is_answered_by(message) {
+                revision = agreed_revision(message);
             }
-        }
-        match answered {
-            true => Ok(()),
-            false => Err(broken("a stream that ended before the answer")),
-        }
+            true
+        })?;
+        held(&self.state).opened = Opened { id, revision };
+        let told = Call {
+            limit: Some(TOLD_LIMIT),
+            ..Call::post(INITIALIZED, &Head::default())
+        };
+        self.granted(&told)?;
+        Ok(())
     }
 }
 
-/// True for the answer to this request.
-fn answers(line: &[u8], head: &Head) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Wire<'a> {
-        #[serde(borrow)]
-        id: &'a serde_json::value::RawValue,
-        method: Option<serde::de::IgnoredAny>,
+impl SignIns {
+    /// Refuses to ask a person for what can't help.
+    fn check(
+        &mut self,
+        wanted: &Vec<String>,
+        for_more: bool,
+        refused: Option<&AccessToken>,
+    ) -> Result<(), Failure> {
+        let refuse = |text: &str| Err(Failure::new(Code::OAuthSignIn, text));
+        let useless = self.granted.as_ref().is_some_and(|(token, at)| {
+            Some(token) == refused && at.elapsed() < JUST_NOW && !for_more
+        });
+        if useless {
+            return refuse("the server refuses the token that somebody just signed in for");
+        }
+        if self.in_vain.contains(wanted) {
+            return refuse("a person was asked for this before, and it did not come");
+        }
+        while self.at.front().is_some_and(|at| at.elapsed() > A_WHILE) {
+            self.at.pop_front();
+        }
+        if self.at.len() >= MAX_SIGN_INS_A_WHILE {
+            return refuse("the server asks for sign-ins again and again; try later");
+        }
+        Ok(())
     }
-    let wire: Result<Wire<'_>, _> = serde_json::from_slice(line);
-    wire.is_ok_and(|wire| wire.method.is_none() && Some(wire.id.get()) == head.id.as_deref())
+}
+
+/// The id of the session that an answer begins.
+fn session_id(answer: &Streamed<'_>) -> Option<SecretValue> {
+    let id = answer
+        .header("mcp-session-id")
+        .filter(|id| is_session_id(id))?;
+    Some(SecretValue::copy_of(id.as_bytes()))
+}
+
+fn is_session_id(id: &str) -> bool {
+    (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// How long to wait before a stream is opened again: what the server asks for, within bounds.
+fn wait(events: &Events, failures: u32) -> Duration {
+    let own = FIRST_WAIT.saturating_mul(1 << failures.min(6));
+    let asked = events.retry_ms().map(Duration::from_millis);
+    asked.unwrap_or(own).clamp(FIRST_WAIT, MAX_WAIT)
 }
 
 /// The body of an answer, up to [`MAX_MESSAGE`].
@@ -435,4 +498,60 @@ fn whole(answer: &mut Streamed<'_>) -> Result<Vec<u8>, Failure> {
 
 fn broken(what: &str) -> Failure {
     Failure::new(Code::OAuthInvalid, format!("the server sent {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str) -> AccessToken {
+        SecretValue::copy_of(text.as_bytes()).into()
+    }
+
+    #[test]
+    fn a_person_is_not_asked_for_what_can_not_help() {
+        let mut earlier = SignIns::default();
+        let (one, none) = (vec!["a".to_owned()], Vec::new());
+        assert!(earlier.check(&none, false, None).is_ok());
+        earlier.in_vain.insert(one.clone());
+        assert!(earlier.check(&one, true, None).is_err());
+        assert!(earlier.check(&none, false, None).is_ok());
+        earlier.granted = Some((token("t"), Instant::now()));
+        assert!(earlier.check(&none, false, Some(&token("t"))).is_err());
+        assert!(
+            earlier.check(&none, true, Some(&token("t"))).is_ok(),
+            "more scopes may help"
+        );
+        assert!(earlier.check(&none, false, Some(&token("other"))).is_ok());
+        for _ in 0..MAX_SIGN_INS_A_WHILE {
+            assert!(earlier.check(&none, false, None).is_ok());
+            earlier.at.push_back(Instant::now());
+        }
+        assert!(earlier.check(&none, false, None).is_err());
+    }
+
+    #[test]
+    fn a_server_has_no_say_in_a_hot_loop() {
+        let retry = |ms: &str| {
+            let mut events = Events::new();
+            events.take(format!("retry: {ms}\n\n").as_bytes()).unwrap();
+            wait(&events, 0)
+        };
+        assert_eq!(retry("0"), FIRST_WAIT);
+        assert_eq!(retry("2500"), Duration::from_millis(2500));
+        assert_eq!(retry("3600000"), MAX_WAIT);
+        assert_eq!(wait(&Events::new(), 99), MAX_WAIT);
+    }
+
+    #[test]
+    fn session_ids_are_printable_and_bounded() {
+        assert!(is_session_id(&"x".repeat(MAX_SESSION_ID)));
+        for no in [
+            String::new(),
+            "x".repeat(MAX_SESSION_ID + 1),
+            "a b".to_owned(),
+        ] {
+            assert!(!is_session_id(&no));
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Many requests to one server over connections that stay open, with answers read as they come.
 //!
 //! For a program that speaks with a server for hours; what authorization servers are asked goes
-//! through [`super::Client`]. Blocks; many threads may send and read at once, and the runtime is
-//! driven by whoever waits.
+//! through [`super::Client`]. Blocks; many threads may send and read at once. A thread of its own
+//! sees meanwhile that a server closed a connection, so that it is not used again.
 
 use super::{Fault, NetError, Peer, Policy};
 use super::{builder, challenges, fault, headers, lent, method};
@@ -10,15 +10,23 @@ use crate::oauth::endpoint::Endpoint;
 use crate::oauth::request::HttpRequest;
 use bytes::Bytes;
 use reqwest::Response;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// How long a server may say nothing in the middle of an answer, or before it: an hour.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(3600);
 
+/// How long a connection that nobody uses is kept: less than most servers do.
+const KEEP_LIMIT: Duration = Duration::from_secs(3);
+
 /// A server that is spoken with for long.
 pub struct Session {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
+    /// The thread that looks after idle connections ends when this closes.
+    _end: UnixStream,
     client: reqwest::Client,
     peer: Peer,
     policy: Policy,
@@ -44,10 +52,14 @@ impl Session {
         };
         let client = builder(server, &policy, None)
             .read_timeout(IDLE_LIMIT)
+            .pool_idle_timeout(KEEP_LIMIT)
             .build();
         let client = client.map_err(|_| not_sent(Fault::Store))?;
+        let runtime = Arc::new(runtime);
+        let end = look_after(&runtime).map_err(|_| not_sent(Fault::System))?;
         Ok(Self {
             runtime,
+            _end: end,
             client,
             peer,
             policy,
@@ -91,6 +103,22 @@ impl Session {
             response,
         })
     }
+}
+
+/// Drives the runtime while nobody waits for an answer, until what is returned is dropped.
+fn look_after(runtime: &Arc<Runtime>) -> io::Result<UnixStream> {
+    let (end, theirs) = UnixStream::pair()?;
+    theirs.set_nonblocking(true)?;
+    let runtime = runtime.clone();
+    std::thread::Builder::new().spawn(move || {
+        runtime.block_on(async {
+            // It becomes readable at its end, and never before.
+            if let Ok(theirs) = tokio::net::UnixStream::from_std(theirs) {
+                let _ended = theirs.readable().await;
+            }
+        });
+    })?;
+    Ok(end)
 }
 
 /// An answer that is still coming.
