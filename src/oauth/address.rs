@@ -3,9 +3,9 @@
 //! A server that a person configured may stand anywhere. What *it* names (metadata documents,
 //! registration endpoints) must not reach further inside than itself.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What an address reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,8 +18,7 @@ const MAX_SIGN_INS: usize = 2;
 const MAX_SIGN_INS_A_WHILE: usize = 5;
 /// See [`MAX_SIGN_INS_A_WHILE`].
 const A_WHILE: Duration = Duration::from_secs(600);
-/// A token that is refused so soon after somebody signed in for it is no use: another would be
-/// refused too.
+/// A server that refuses tokens so soon after somebody signed in would refuse the next one too.
 const JUST_NOW: Duration = Duration::from_secs(60);
 /// The longest session id.
 const MAX_SESSION_ID: usize = 1024;
@@ -72,8 +71,8 @@ struct Opened {
 struct SignIns {
     /// The latest.
     at: VecDeque<Instant>,
-    /// The token of the last one.
-    granted: Option<(AccessToken, Instant)>,
+    /// When the last one gave a token.
+    granted: Option<Instant>,
     /// The scopes that a person was asked for and that did not come: nobody is asked twice.
     in_vain: BTreeSet<Vec<String>>,
 }
@@ -353,7 +352,7 @@ impl Upstream {
         }
         let wanted = challenge.scopes.clone().unwrap_or_default();
         let for_more = challenge.error == Some(TokenError::InsufficientScope);
-        earlier.check(&wanted, for_more, refused)?;
+        earlier.check(&wanted, for_more)?;
         earlier.at.push_back(Instant::now());
         let signed_in = self.tokens.sign_in(challenge);
         let declined = signed_in
@@ -365,7 +364,7 @@ impl Upstream {
         }
         signed_in?;
         let token = self.tokens.token(None)?;
-        earlier.granted = token.clone().map(|token| (token, Instant::now()));
+        earlier.granted = Some(Instant::now());
         Ok(token)
     }
 
@@ -438,17 +437,10 @@ impl Upstream {
 
 impl SignIns {
     /// Refuses to ask a person for what can't help.
-    fn check(
-        &mut self,
-        wanted: &Vec<String>,
-        for_more: bool,
-        refused: Option<&AccessToken>,
-    ) -> Result<(), Failure> {
+    fn check(&mut self, wanted: &Vec<String>, for_more: bool) -> Result<(), Failure> {
         let refuse = |text: &str| Err(Failure::new(Code::OAuthSignIn, text));
-        let useless = self.granted.as_ref().is_some_and(|(token, at)| {
-            Some(token) == refused && at.elapsed() < JUST_NOW && !for_more
-        });
-        if useless {
+        let useless = self.granted.is_some_and(|at| at.elapsed() < JUST_NOW);
+        if useless && !for_more {
             return refuse("the server refuses the token that somebody just signed in for");
         }
         if self.in_vain.contains(wanted) {
@@ -504,30 +496,23 @@ fn broken(what: &str) -> Failure {
 mod tests {
     use super::*;
 
-    fn token(text: &str) -> AccessToken {
-        SecretValue::copy_of(text.as_bytes()).into()
-    }
-
     #[test]
     fn a_person_is_not_asked_for_what_can_not_help() {
         let mut earlier = SignIns::default();
         let (one, none) = (vec!["a".to_owned()], Vec::new());
-        assert!(earlier.check(&none, false, None).is_ok());
+        assert!(earlier.check(&none, false).is_ok());
         earlier.in_vain.insert(one.clone());
-        assert!(earlier.check(&one, true, None).is_err());
-        assert!(earlier.check(&none, false, None).is_ok());
-        earlier.granted = Some((token("t"), Instant::now()));
-        assert!(earlier.check(&none, false, Some(&token("t"))).is_err());
-        assert!(
-            earlier.check(&none, true, Some(&token("t"))).is_ok(),
-            "more scopes may help"
-        );
-        assert!(earlier.check(&none, false, Some(&token("other"))).is_ok());
+        assert!(earlier.check(&one, true).is_err());
+        assert!(earlier.check(&none, false).is_ok());
+        earlier.granted = Some(Instant::now());
+        assert!(earlier.check(&none, false).is_err());
+        assert!(earlier.check(&none, true).is_ok(), "more scopes may help");
+        earlier.granted = None;
         for _ in 0..MAX_SIGN_INS_A_WHILE {
-            assert!(earlier.check(&none, false, None).is_ok());
+            assert!(earlier.check(&none, false).is_ok());
             earlier.at.push_back(Instant::now());
         }
-        assert!(earlier.check(&none, false, None).is_err());
+        assert!(earlier.check(&none, false).is_err());
     }
 
     #[test]
