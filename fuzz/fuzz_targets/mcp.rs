@@ -64,8 +64,8 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         _ => {
-            let servers = from_yaml(text, "f", &|_| None).unwrap_or_default();
-            for server in servers {
+            let servers = from_yaml(text, "f", Some(&|_| None)).unwrap_or_default();
+            for server in servers.servers {
                 let Some(url) = server.url else { continue };
                 let identity = Identity::of(url.as_str());
                 // What was cut once stays as it is.

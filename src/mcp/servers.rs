@@ -1,13 +1,15 @@
 //! The MCP servers of a config: `mcp.servers` of `fastagent.config.yaml` and of `reseal.json`.
 //!
 //! Only what signing in needs is read; everything else is skipped unread, since such files hold API
-//! keys. An error names file, line and column, or server and member, and quotes nothing.
+//! keys. An error names file, line and column, or server and member, and quotes nothing. A server
+//! that can't be used does not take the others with it.
 
+use super::identity::Identity;
 use crate::config::Trust;
 use crate::document::Document;
 use crate::error::{Code, Failure};
 use crate::oauth::provider::{MAX_PARAMETER, MAX_SCOPES, Redirect, RedirectHost, is_scope};
-use crate::oauth::{Endpoint, Issuer};
+use crate::oauth::{Endpoint, EndpointError, Issuer};
 use crate::reference::{Defaults, SecretInput, SecretRef};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -95,6 +97,16 @@ pub struct McpServer {
 }
 
 impl McpServer {
+    /// What people are shown before they agree to something: whoever wrote the config chose the
+    /// name, but not where the tokens go.
+    pub fn label(&self) -> String {
+        match &self.url {
+            None => self.name.clone(),
+            Some(url) if self.name == url.to_string() => Identity::of(url.as_str()).to_string(),
+            Some(url) => format!("{} ({})", self.name, Identity::of(url.as_str())),
+        }
+    }
+
     /// A server of which only the address is known, with the settings of fast-agent.
     pub fn at(url: &Endpoint, transport: Transport, persist: Persist) -> Self {
         Self {
@@ -112,6 +124,18 @@ impl McpServer {
         }
     }
 }
+
+/// What a config says: its servers, and those that can't be used, each with its name and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Those that can be used, by name.
+    pub servers: Vec<McpServer>,
+    /// Those that can't (`config.invalid`), by name.
+    pub bad: Vec<(String, Failure)>,
+}
+
+/// What fills `${NAME}` in a URL.
+pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn redirect(port: Option<u16>, path: Option<&str>) -> Redirect {
     let mut ports: Vec<u16> = port.into_iter().collect();
@@ -179,15 +203,16 @@ enum ScopeWire {
 }
 
 /// The servers of a `fastagent.config.yaml`, by name. `file` is what errors call it; `variable`
-/// gives what `${NAME}` in a URL stands for.
+/// gives what `${NAME}` in a URL stands for; without it such a server can't be used, since whoever
+/// wrote the file would be sent what the environment holds.
 ///
 /// # Errors
-/// `config.invalid`, `input.too_large`.
+/// `config.invalid` if the file as a whole can't be read, `input.too_large`.
 pub fn from_yaml(
     text: &str,
     file: &str,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<McpServer>, Failure> {
+    variable: Option<Variable<'_>>,
+) -> Result<Listed, Failure> {
     if text.len() > MAX_YAML {
         let why = format!("{file} is larger than {MAX_YAML} bytes");
         return Err(Failure::new(Code::InputTooLarge, why));
@@ -214,39 +239,41 @@ pub fn from_yaml(
 /// The servers of our own config.
 ///
 /// # Errors
-/// `config.invalid`.
+/// `config.invalid` if they can't be read as a whole.
 pub fn from_config(
     document: &Document,
     defaults: &Defaults,
     trust: Trust,
-) -> Result<Vec<McpServer>, Failure> {
+) -> Result<Listed, Failure> {
     let file = document.name();
     let invalid = |what: &str| Failure::new(Code::ConfigInvalid, format!("{file}: {what}"));
     let Some(servers) = document.value().pointer("/mcp/servers") else {
-        return Ok(Vec::new());
+        return Ok(Listed::default());
     };
     let Value::Object(servers) = servers else {
         return Err(invalid("mcp.servers is not an object"));
     };
     let mut wires = BTreeMap::new();
+    let mut mistyped = Vec::new();
     for (name, value) in servers {
-        let wire = Option::<ServerWire>::deserialize(value);
-        let wire = wire.map_err(|_| {
-            invalid(&format!(
-                "mcp.servers.{}: a member is of the wrong type",
-                named(name)
-            ))
-        })?;
-        wires.insert(name.clone(), wire);
+        if let Ok(wire) = Option::<ServerWire>::deserialize(value) {
+            wires.insert(name.clone(), wire);
+        } else {
+            let what = "a member is of the wrong type";
+            let failure = invalid(&format!("mcp.servers.{}: {what}", named(name)));
+            mistyped.push((name.clone(), failure));
+        }
     }
     let read = Reading {
         file,
         persist: Persist::Vault,
         defaults,
-        variable: &|_| None,
+        variable: Some(&|_| None),
         may_name_secrets: trust == Trust::Own,
     };
-    read.all(wires)
+    let mut listed = read.all(wires)?;
+    listed.bad.extend(mistyped);
+    Ok(listed)
 }
 
 /// A name as it may be shown in an error.
@@ -260,26 +287,31 @@ struct Reading<'a> {
     file: &'a str,
     persist: Persist,
     defaults: &'a Defaults,
-    variable: &'a dyn Fn(&str) -> Option<String>,
+    /// `None`: a URL with a variable is not filled.
+    variable: Option<Variable<'a>>,
     /// Whether a server may name a secret of ours: not in a file that came with a project.
     may_name_secrets: bool,
 }
 
 impl Reading<'_> {
-    fn all(
-        &self,
-        servers: BTreeMap<String, Option<ServerWire>>,
-    ) -> Result<Vec<McpServer>, Failure> {
+    fn all(&self, servers: BTreeMap<String, Option<ServerWire>>) -> Result<Listed, Failure> {
         if servers.len() > MAX_SERVERS {
             let why = format!("{}: mcp.servers has over {MAX_SERVERS} entries", self.file);
             return Err(Failure::new(Code::ConfigInvalid, why));
         }
-        let read = |(name, wire): (String, Option<ServerWire>)| {
-            let place = format!("{}: mcp.servers.{}", self.file, named(&name));
-            let server = self.one(name, wire.unwrap_or_default());
-            server.map_err(|what| Failure::new(Code::ConfigInvalid, format!("{place}{what}")))
-        };
-        servers.into_iter().map(read).collect()
+        let mut listed = Listed::default();
+        for (name, wire) in servers {
+            match self.one(name.clone(), wire.unwrap_or_default()) {
+                Ok(server) => listed.servers.push(server),
+                Err(what) => {
+                    let text = format!("{}: mcp.servers.{}{what}", self.file, named(&name));
+                    listed
+                        .bad
+                        .push((name, Failure::new(Code::ConfigInvalid, text)));
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// Reads one; an error says which member is wrong, and why.
@@ -287,8 +319,7 @@ impl Reading<'_> {
         if name.is_empty() || name.len() > MAX_SERVER_NAME || name.chars().any(char::is_control) {
             return Err(": is not a name of 1 to 256 printable bytes".to_owned());
         }
-        let url = wire.url.as_deref().map(|url| self.filled(url));
-        let transport = match (wire.transport.as_deref(), &url) {
+        let transport = match (wire.transport.as_deref(), &wire.url) {
             (Some("stdio"), _) => Transport::Stdio,
             (Some("http"), _) => Transport::Http,
             (Some("sse"), _) => Transport::Sse,
@@ -296,12 +327,13 @@ impl Reading<'_> {
             (None, Some(_)) if wire.command.is_none() => Transport::Http,
             (None, _) => Transport::Stdio,
         };
-        let url = match (transport, url) {
+        let url = match (transport, wire.url.as_deref()) {
             (Transport::Stdio, _) => None,
-            (_, Some(url)) => Some(url.parse().map_err(|error| format!(".url: {error}"))?),
+            (_, Some(url)) => Some(self.address(url).map_err(|what| format!(".url: {what}"))?),
             (_, None) => return Err(".url: is missing".to_owned()),
         };
         let auth = wire.auth.unwrap_or_default();
+        let known = self.client(&auth)?;
         let persist = match auth.persist.as_deref() {
             None => self.persist,
             Some("keyring") => Persist::Keyring,
@@ -316,16 +348,6 @@ impl Reading<'_> {
         {
             return Err(".auth.redirect_path: is not the path of a URL".to_owned());
         }
-        if auth
-            .client_id
-            .as_deref()
-            .is_some_and(|id| id.is_empty() || id.len() > MAX_PARAMETER)
-        {
-            return Err(format!(
-                ".auth.client_id: is empty, or over {MAX_PARAMETER} bytes"
-            ));
-        }
-        let issuer = auth.client_issuer.as_deref().map(str::parse).transpose();
         let document = auth
             .client_metadata_url
             .as_deref()
@@ -345,10 +367,42 @@ impl Reading<'_> {
             redirect: redirect(auth.redirect_port, auth.redirect_path.as_deref()),
             scopes: scopes(auth.scope)?,
             client_id: auth.client_id,
-            client_secret: self.reference(auth.client_secret_ref.as_ref())?,
-            client_issuer: issuer.map_err(|error| format!(".auth.client_issuer: {error}"))?,
+            client_secret: known.0,
+            client_issuer: known.1,
             client_metadata_url: document,
         })
+    }
+
+    /// The secret and the issuer of a client that was registered beforehand. Without its issuer
+    /// the secret would go to whichever authorization server the MCP server names.
+    fn client(&self, auth: &AuthWire) -> Result<(Option<SecretRef>, Option<Issuer>), String> {
+        let is_id = |id: &String| !id.is_empty() && id.len() <= MAX_PARAMETER;
+        if !auth.client_id.as_ref().is_none_or(is_id) {
+            return Err(format!(
+                ".auth.client_id: is empty, or over {MAX_PARAMETER} bytes"
+            ));
+        }
+        let secret = self.reference(auth.client_secret_ref.as_ref())?;
+        let issuer = auth.client_issuer.as_deref().map(str::parse).transpose();
+        let issuer = issuer.map_err(|error| format!(".auth.client_issuer: {error}"))?;
+        if issuer.is_none() && (auth.client_id.is_some() || secret.is_some()) {
+            let why = "is missing: a client is used only with the issuer that registered it";
+            return Err(format!(".auth.client_issuer: {why}"));
+        }
+        Ok((secret, issuer))
+    }
+
+    fn address(&self, text: &str) -> Result<Endpoint, String> {
+        let filled = match self.variable {
+            Some(variable) => filled(text, variable),
+            None if text.contains("${") => {
+                return Err("named variables are filled only with -c FILE".to_owned());
+            }
+            None => text.to_owned(),
+        };
+        filled
+            .parse()
+            .map_err(|error: EndpointError| error.to_string())
     }
 
     fn reference(&self, value: Option<&Value>) -> Result<Option<SecretRef>, String> {
@@ -363,29 +417,29 @@ impl Reading<'_> {
             Err(error) => Err(format!(".auth.client_secret_ref: {error}")),
         }
     }
+}
 
-    /// The text with `${NAME}` and `${NAME:DEFAULT}` filled; what has no value stays as it is.
-    fn filled(&self, text: &str) -> String {
-        let mut filled = String::new();
-        let mut rest = text;
-        while let Some(start) = rest.find("${") {
-            let Some(len) = rest[start..].find('}') else {
-                break;
-            };
-            let whole = &rest[start..=start + len];
-            let inside = &whole[2..whole.len() - 1];
-            let (name, default) = match inside.split_once(':') {
-                Some((name, default)) => (name, Some(default.to_owned())),
-                None => (inside, None),
-            };
-            filled.push_str(&rest[..start]);
-            let value = (self.variable)(name).or(default);
-            filled.push_str(value.as_deref().unwrap_or(whole));
-            rest = &rest[start + len + 1..];
-        }
-        filled.push_str(rest);
-        filled
+/// The text with `${NAME}` and `${NAME:DEFAULT}` filled; what has no value stays as it is.
+fn filled(text: &str, variable: Variable<'_>) -> String {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let Some(len) = rest[start..].find('}') else {
+            break;
+        };
+        let whole = &rest[start..=start + len];
+        let inside = &whole[2..whole.len() - 1];
+        let (name, default) = match inside.split_once(':') {
+            Some((name, default)) => (name, Some(default.to_owned())),
+            None => (inside, None),
+        };
+        filled.push_str(&rest[..start]);
+        let value = variable(name).or(default);
+        filled.push_str(value.as_deref().unwrap_or(whole));
+        rest = &rest[start + len + 1..];
     }
+    filled.push_str(rest);
+    filled
 }
 
 fn scopes(wire: Option<ScopeWire>) -> Result<Vec<String>, String> {

@@ -91,7 +91,7 @@ pub fn sign_in(
             rng,
         )?)
     };
-    let mut signed_in = with_browser(&server.redirect, &server.name, http, person, wish, start)?;
+    let mut signed_in = with_browser(&server.redirect, &server.label(), http, person, wish, start)?;
     // What is granted is what was asked for, where the server says nothing else (RFC 6749 section
     // 5.1); the next step up needs to know it.
     let granted = &mut signed_in.account.scope;
@@ -105,7 +105,7 @@ pub fn sign_in(
 fn provider(server: &McpServer, url: &Endpoint, ground: &Ground, held: &[String]) -> Provider {
     let scopes = scopes(server, ground, held);
     let mut provider = Provider::empty(PROVIDER);
-    provider.label.clone_from(&server.name);
+    provider.label = server.label();
     provider.issuer = Some(ground.metadata.issuer.clone());
     provider.flows = vec![FlowKind::Pkce];
     if scopes.iter().any(|scope| scope == OFFLINE) {
@@ -165,7 +165,8 @@ fn client(server: &McpServer, ground: &Ground) -> Result<Client, Failure> {
         None => {
             let text = format!(
                 "{} registers no clients by itself: register one there, with the redirect address \
-                 {}, and put its id into auth.clientId of the server",
+                 {}, and put its id into auth.clientId and the issuer into auth.clientIssuer of \
+                 the server",
                 ground.metadata.issuer,
                 server.redirect.uri(server.redirect.port)
             );

@@ -37,6 +37,8 @@ fn a_server_is_signed_in_to_and_its_tokens_are_shared_until_they_are_cleared() {
     home.servers(&yaml(&mcp));
 
     let (said, url) = home.sign_in(&idp, &["auth", "login", "tools"]);
+    let origin = format!("tools ({}) is a server of ", mcp.identity());
+    assert!(said.contains(&origin), "{said}");
     let expected = format!(
         "Authenticated. Tokens stored for identity: {}",
         mcp.identity()
@@ -160,5 +162,131 @@ fn a_registered_client_renews_its_tokens_without_a_browser() {
     assert_eq!(
         events[..2],
         ["granted authorization_code", "granted refresh_token"]
+    );
+}
+
+const BAD: &str = "mcp:\n  servers:\n    good: {url: 'https://g.example/mcp'}\n    \
+                   lan: {url: 'http://192.168.1.5'}\n    \
+                   leak: {url: 'https://e.example/${PATH}'}\n    \
+                   mem: {url: 'https://m.example/mcp', auth: {persist: memory}}\n";
+
+/// What was said, without its folds.
+fn flat(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn folder_mode(path: &std::path::Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_server_that_can_not_be_used_stops_only_who_means_it() {
+    let home = Home::new();
+    home.servers(BAD);
+    let status = home.run(&["auth", "status"]);
+    assert!(status.status.success());
+    let warned = flat(&String::from_utf8_lossy(&status.stderr));
+    assert!(
+        warned.contains("mcp.servers.lan.url: is not https"),
+        "{warned}"
+    );
+    assert!(
+        warned.contains("named variables are filled only with -c FILE"),
+        "{warned}"
+    );
+    assert!(String::from_utf8_lossy(&status.stdout).contains("https://g.example"));
+    let (said, _) = home.fails(&["auth", "token", "good"]);
+    assert!(
+        said.contains("nobody signed in to https://g.example"),
+        "{said}"
+    );
+    assert!(!said.contains("lan"), "{said}");
+    for args in [
+        &["auth", "token", "lan"][..],
+        &["auth", "login", "lan"],
+        &["auth", "status", "lan"],
+        &["auth", "clear", "lan", "--yes"],
+        &["auth", "mcp", "show", "leak"],
+    ] {
+        let (said, code) = home.fails(args);
+        let said = flat(&said);
+        assert!(
+            said.contains("failed to read the servers"),
+            "{args:?}: {said}"
+        );
+        assert_eq!(code, 2, "{args:?}");
+    }
+
+    // Named with -c the variable is filled; a file that is none is then an error, else a warning.
+    let named = home.project().join("fastagent.config.yaml");
+    let named = named.to_str().unwrap();
+    let shown = home.ok(&["auth", "mcp", "show", "leak", "-c", named, "--json"]);
+    assert!(shown.contains("https://e.example/"), "{shown}");
+    home.servers("mcp: {");
+    home.fails(&["auth", "status", "-c", named]);
+    let status = home.run(&["auth", "status"]);
+    assert!(status.status.success());
+    assert!(flat(&String::from_utf8_lossy(&status.stderr)).contains("not readable as YAML"));
+}
+
+#[test]
+fn a_config_that_others_can_write_counts_only_by_name() {
+    let home = Home::new();
+    home.servers(BAD);
+    folder_mode(&home.project(), 0o777);
+    let status = home.run(&["auth", "status"]);
+    let said = flat(&String::from_utf8_lossy(&status.stderr));
+    assert!(said.contains("is not read, unless -c names it"), "{said}");
+    assert!(!String::from_utf8_lossy(&status.stdout).contains("g.example"));
+    let named = home.project().join("fastagent.config.yaml");
+    let status = home.ok(&["auth", "status", "-c", named.to_str().unwrap()]);
+    assert!(status.contains("https://g.example"), "{status}");
+}
+
+#[test]
+fn no_secret_of_a_url_is_repeated() {
+    let home = Home::new();
+    home.servers("mcp:\n  servers:\n    q: {url: 'https://q.example/mcp?CANARY&key=CANARY'}\n");
+    for command in ["token", "clear", "status", "login"] {
+        let (said, _) = home.fails(&[
+            "auth",
+            command,
+            "https://me:CANARY@h.example/mcp?key=CANARY",
+        ]);
+        assert!(said.contains("holds a user name or password"), "{said}");
+        assert!(!said.contains("CANARY"), "{said}");
+    }
+    let (said, code) = home.fails(&["auth", "token", "https://h.example/api/mcp?key=CANARY"]);
+    assert!(
+        said.contains("reseal auth login https://h.example/api"),
+        "{said}"
+    );
+    assert!(!said.contains("CANARY"), "{said}");
+    assert_eq!(code, 9);
+    let status = home.ok(&["auth", "status", "--json"]);
+    assert!(
+        status.contains("?%5BREDACTED%5D&key=%5BREDACTED%5D"),
+        "{status}"
+    );
+    assert!(!status.contains("CANARY"), "{status}");
+}
+
+#[test]
+fn removals_say_what_they_mean_and_refuse_as_fast_agent_does() {
+    let home = Home::new();
+    home.servers(BAD);
+    let (said, code) = home.fails(&["auth", "mcp", "forget", "good"]);
+    assert_eq!(said, "Non-interactive credential removal requires --yes.\n");
+    assert_eq!(code, 2);
+    let (said, code) = home.fails(&["auth", "clear", "nobody", "--yes"]);
+    assert_eq!(said, "Server 'nobody' not found in config\n");
+    assert_eq!(code, 1);
+    let (said, _) = home.fails(&["auth", "token", "mem"]);
+    let said = flat(&said);
+    assert!(said.contains("persist: memory"), "{said}");
+    assert!(
+        said.contains("reseal auth proxy mem") && !said.contains("auth login"),
+        "{said}"
     );
 }

@@ -3,6 +3,7 @@
 use super::servers::{ConfigArgs, Servers, identity};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::output::{Tone, shown};
 use crate::cli::session::{self, UnlockArgs};
 use crate::error::{Code, Failure};
 use crate::mcp::Identity;
@@ -90,17 +91,35 @@ pub(super) fn forget(context: &Context, args: ForgetArgs) -> Done {
         all: args.all,
         how: args.how,
     };
-    clear(context, &args)
+    match clear(context, &args) {
+        // fast-agent's sentence and exit code.
+        Err(error) if error.failure.code == Code::NoInput && !args.how.yes => {
+            let out = &context.out;
+            out.tell("Non-interactive credential removal requires --yes.");
+            Ok(2)
+        }
+        outcome => outcome,
+    }
 }
 
 fn clear(context: &Context, args: &ClearArgs) -> Done {
     let how = &args.how;
     let servers = Servers::read(context, &how.config)?;
+    if let Some(name) = &args.server
+        && servers.named(name)?.is_none()
+        && !name.contains("://")
+    {
+        let name = shown(name);
+        context
+            .out
+            .tell(&format!("Server '{name}' not found in config"));
+        return Ok(1);
+    }
     let mut chosen: Vec<Identity> = Vec::new();
     for target in args.server.iter().chain(&args.identity) {
-        chosen.push(identity(&servers, target));
+        chosen.push(identity(&servers, target, DOING)?);
     }
-    if !how.yes && !context.confirm(DOING, "Remove the selected tokens?", "--yes")? {
+    if !how.yes && !context.confirm(DOING, &question(&chosen), "--yes")? {
         context.out.say("Nothing was changed.");
         return Ok(0);
     }
@@ -118,13 +137,39 @@ fn clear(context: &Context, args: &ClearArgs) -> Done {
     if args.all {
         names = all(service.as_mut())?;
     }
-    let mut removed = Vec::new();
+    report(
+        context,
+        &sign_out_all(service.as_mut(), names, how.local_only),
+    )
+}
+
+/// What a person agrees to: where the tokens are for, whatever the config calls it.
+fn question(chosen: &[Identity]) -> String {
+    let names: Vec<String> = chosen.iter().map(|one| shown(one.as_str())).collect();
+    match names.as_slice() {
+        [] => "Remove the tokens of all servers?".to_owned(),
+        names => format!("Remove the tokens of {}?", names.join(" and ")),
+    }
+}
+
+/// What was removed, and what could not be.
+#[derive(Default)]
+struct Outcome {
+    removed: Vec<(RecordName, Revocation)>,
+    failed: Vec<(RecordName, CliError)>,
+}
+
+/// Signs out of all; one that can't be removed does not keep the others.
+fn sign_out_all(service: &mut dyn Service, names: Vec<RecordName>, local_only: bool) -> Outcome {
+    let mut outcome = Outcome::default();
     for name in names {
-        if let Some(revocation) = sign_out(service.as_mut(), &name, how.local_only)? {
-            removed.push((name, revocation));
+        match sign_out(service, &name, local_only) {
+            Ok(None) => {}
+            Ok(Some(revocation)) => outcome.removed.push((name, revocation)),
+            Err(error) => outcome.failed.push((name, error)),
         }
     }
-    report(context, &removed)
+    outcome
 }
 
 /// The records of all servers.
@@ -159,15 +204,22 @@ fn sign_out(
     }
 }
 
-fn report(context: &Context, removed: &[(RecordName, Revocation)]) -> Done {
+/// Reports; the exit code is that of the first failure.
+fn report(context: &Context, outcome: &Outcome) -> Done {
     let out = &context.out;
+    let Outcome { removed, failed } = outcome;
+    let exit = failed.first().map_or(0, |(_, error)| error.exit_code());
     if out.json {
         let removed = removed.iter().map(|(name, revocation)| {
             json!({"record": name, "revocation": revocation.as_str(),
                 "revocationError": revocation.failure()})
         });
-        out.document(&json!({"removed": removed.collect::<Vec<_>>()}))?;
-        return Ok(0);
+        let failed = failed
+            .iter()
+            .map(|(name, error)| json!({"record": name, "error": error.failure}));
+        out.document(&json!({"removed": removed.collect::<Vec<_>>(),
+            "failed": failed.collect::<Vec<_>>()}))?;
+        return Ok(exit);
     }
     for (name, revocation) in removed {
         match revocation {
@@ -180,9 +232,59 @@ fn report(context: &Context, removed: &[(RecordName, Revocation)]) -> Done {
             )),
         }
     }
-    out.say(match removed {
-        [] => "No tokens found or nothing removed.",
-        _ => "Tokens removed.",
-    });
-    Ok(0)
+    for (name, error) in failed {
+        let why = &error.failure.message;
+        out.labelled(Tone::Bad, "error:", &format!("{name}: not removed: {why}"));
+    }
+    match (removed.as_slice(), failed.as_slice()) {
+        ([], []) => out.say("No tokens found or nothing removed."),
+        ([], _) => {}
+        (_, []) => out.say("Tokens removed."),
+        (some, rest) => out.tell(&format!(
+            "Tokens of {} removed, of {} not.",
+            some.len(),
+            rest.len()
+        )),
+    }
+    Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::service::Answer;
+    use crate::secret::SecretValue;
+
+    /// The record in the middle can't be removed: no real vault refuses one and takes the next.
+    struct OneFails;
+
+    impl Service for OneFails {
+        fn call(&mut self, request: Request, _: Vec<SecretValue>) -> Result<Answer, Failure> {
+            match request {
+                Request::SignOut { name, .. } if name.to_string().ends_with('b') => {
+                    Err(Failure::new(Code::FileIo, "the disk is full"))
+                }
+                Request::SignOut { .. } => Ok(Answer::plain(Reply::SignedOut(Revocation::Skipped))),
+                _ => Err(Failure::new(Code::Bug, "nothing else is asked")),
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_can_not_be_removed_does_not_keep_the_others() {
+        let names = ["mcp/https/a", "mcp/https/b", "mcp/https/c"].map(|name| name.parse().unwrap());
+        let outcome = sign_out_all(&mut OneFails, names.to_vec(), true);
+        let removed: Vec<String> = outcome.removed.iter().map(|(n, _)| n.to_string()).collect();
+        assert_eq!(removed, ["mcp/https/a", "mcp/https/c"]);
+        assert_eq!(outcome.failed.len(), 1);
+        assert_eq!(outcome.failed[0].0.to_string(), "mcp/https/b");
+        assert_eq!(outcome.failed[0].1.failure.code, Code::FileIo);
+    }
+
+    #[test]
+    fn the_question_names_the_identities() {
+        let one = Identity::of("https://h.example/mcp?key=S");
+        assert_eq!(question(&[one]), "Remove the tokens of https://h.example?");
+        assert_eq!(question(&[]), "Remove the tokens of all servers?");
+    }
 }

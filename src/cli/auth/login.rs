@@ -134,7 +134,7 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
         return Ok(1);
     };
     let servers = Servers::read(context, &args.config)?;
-    let server = match servers.named(target) {
+    let server = match servers.named(target)? {
         Some(server) => server.clone(),
         None if target.contains("://") => {
             let transport = args.transport.into();
@@ -149,6 +149,7 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
             return Ok(1);
         }
     };
+    servers.tell_origin(context, &server);
     if server.url.is_none() {
         out.tell("STDIO servers do not support OAuth");
         return Ok(1);
@@ -179,9 +180,10 @@ pub(super) fn mcp(context: &Context, args: McpLoginArgs) -> Done {
                 let why = format!("there is no server {} in the config", name.escape_debug());
                 CliError::because(DOING, Code::Usage, why)
             };
-            servers.named(&name).ok_or_else(absent)?.clone()
+            servers.named(&name)?.ok_or_else(absent)?.clone()
         }
     };
+    servers.tell_origin(context, &server);
     store(context, &server, &args.how)
 }
 
@@ -198,7 +200,8 @@ fn store(context: &Context, server: &McpServer, how: &HowArgs) -> Done {
     let url = server.url.as_ref().map_or("", |url| url.as_str());
     let identity = Identity::of(url);
     let name = identity.record().map_err(Failure::from).doing(DOING)?;
-    let mut person = AtTerminal::new(context, &server.name);
+    let label = server.label();
+    let mut person = AtTerminal::new(context, &label);
     person.address_to_stdout = how.no_browser;
     person.paste_from_stdin = how.paste && input::stdin_brings_data();
     let terms = Terms {
@@ -254,7 +257,7 @@ pub(super) fn authenticate(
     let client = Client::new(&Policy::default());
     context
         .out
-        .progress(&format!("Asking {} how to sign in ...", server.name));
+        .progress(&format!("Asking {} how to sign in ...", server.label()));
     let signed_in = sign_in(server, &client, person, &terms.wish, with)
         .doing(format!("sign in to {}", server.name))?;
     match seal(service.as_mut(), name, &signed_in.account) {

@@ -2,14 +2,15 @@
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing};
+use crate::cli::output::{shown, shown_path};
 use crate::cli::state_files;
 use crate::error::{Code, Failure};
-use crate::mcp::servers::from_config;
+use crate::mcp::servers::{Listed, from_config};
 use crate::mcp::{Identity, McpServer, Persist, Transport, find};
 use crate::oauth::Endpoint;
 use crate::runtime::ground::trust_of;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the servers are read from.
 #[derive(Args, Clone, Debug, Default)]
@@ -20,31 +21,84 @@ pub(super) struct ConfigArgs {
 }
 
 /// The servers of both configs; of two with one name, ours.
-pub(super) struct Servers(Vec<McpServer>);
+pub(super) struct Servers {
+    servers: Vec<McpServer>,
+    /// Those that can't be used, and why.
+    bad: Vec<(String, Failure)>,
+    /// The config of fast-agent's that nobody named, and whose servers come from it.
+    found: Option<(PathBuf, Vec<String>)>,
+}
 
 const DOING: &str = "read the servers";
 
 impl Servers {
     pub(super) fn read(context: &Context, args: &ConfigArgs) -> Result<Self, CliError> {
-        let mut servers = own(context).doing(DOING)?;
-        for other in foreign(args).doing(DOING)? {
-            if servers.iter().all(|known| known.name != other.name) {
-                servers.push(other);
+        let ours = own(context).doing(DOING)?;
+        let (mut servers, mut bad) = (ours.servers, ours.bad);
+        let (found, theirs) = match &args.config_path {
+            Some(named) => (None, read_named(named).doing(DOING)?),
+            None => read_found(context),
+        };
+        let (own_good, own_bad) = (servers.len(), bad.len());
+        let known = |name: &String, servers: &[McpServer], bad: &[(String, Failure)]| {
+            let good = servers[..own_good]
+                .iter()
+                .any(|server| server.name == *name);
+            good || bad[..own_bad].iter().any(|(other, _)| other == name)
+        };
+        let mut names = Vec::new();
+        for server in theirs.servers {
+            if !known(&server.name, &servers, &bad) {
+                names.push(server.name.clone());
+                servers.push(server);
             }
         }
-        Ok(Self(servers))
+        for (name, failure) in theirs.bad {
+            if !known(&name, &servers, &bad) {
+                bad.push((name, failure));
+            }
+        }
+        Ok(Self {
+            servers,
+            bad,
+            found: found.map(|path| (path, names)),
+        })
+    }
+
+    /// Warns of those that can't be used: for commands that list them.
+    pub(super) fn warn(&self, context: &Context) {
+        for (_, failure) in &self.bad {
+            context.out.warn(&shown(&failure.message));
+        }
+    }
+
+    /// Says from which file a server comes, if nobody named that file.
+    pub(super) fn tell_origin(&self, context: &Context, server: &McpServer) {
+        let Some((path, names)) = &self.found else {
+            return;
+        };
+        if names.contains(&server.name) {
+            let (label, path) = (shown(&server.label()), shown_path(path));
+            context.out.tell(&format!("{label} is a server of {path}"));
+        }
     }
 
     /// Those that are not child processes.
     pub(super) fn remote(&self) -> impl Iterator<Item = (&McpServer, &Endpoint)> {
-        self.0
+        self.servers
             .iter()
             .filter_map(|server| Some((server, server.url.as_ref()?)))
     }
 
     /// The server of this name.
-    pub(super) fn named(&self, name: &str) -> Option<&McpServer> {
-        self.0.iter().find(|server| server.name == name)
+    ///
+    /// # Errors
+    /// `config.invalid`: there is one, but it can't be used.
+    pub(super) fn named(&self, name: &str) -> Result<Option<&McpServer>, CliError> {
+        if let Some((_, failure)) = self.bad.iter().find(|(bad, _)| bad == name) {
+            return Err(failure.clone()).doing(DOING);
+        }
+        Ok(self.servers.iter().find(|server| server.name == name))
     }
 
     /// The names of the servers with this identity.
@@ -55,9 +109,9 @@ impl Servers {
     }
 }
 
-fn own(context: &Context) -> Result<Vec<McpServer>, Failure> {
+fn own(context: &Context) -> Result<Listed, Failure> {
     let document = match state_files::config_document(context) {
-        Err(failure) if failure.code == Code::ConfigAbsent => return Ok(Vec::new()),
+        Err(failure) if failure.code == Code::ConfigAbsent => return Ok(Listed::default()),
         other => other?,
     };
     let defaults = state_files::config(context)?.defaults;
@@ -65,25 +119,45 @@ fn own(context: &Context) -> Result<Vec<McpServer>, Failure> {
     from_config(&document, &defaults, trust)
 }
 
-fn foreign(args: &ConfigArgs) -> Result<Vec<McpServer>, Failure> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let Some(named) = &args.config_path else {
-        let here = std::env::current_dir().ok();
-        let found = here.and_then(|folder| find::find(&folder));
-        return found.map_or(Ok(Vec::new()), |path| find::read(&path, &variable));
-    };
+/// The config that a person named.
+fn read_named(named: &str) -> Result<Listed, Failure> {
     let path = named.strip_prefix("file://").unwrap_or(named);
     if path.contains("://") {
         let text = "a config from the network is not read: whoever serves it would say where to \
                     sign in; save it as a file first";
         return Err(Failure::new(Code::Usage, text));
     }
-    find::read(&PathBuf::from(path), &variable)
+    let variable = |name: &str| std::env::var(name).ok();
+    find::read(Path::new(path), Some(&variable))
+}
+
+/// The config nearest to where one works. It may have come with a project: it gets nothing of the
+/// environment, and if it can't be read the rest goes on without it.
+fn read_found(context: &Context) -> (Option<PathBuf>, Listed) {
+    let here = std::env::current_dir().ok();
+    let found = here.map(|folder| find::find(&folder)).unwrap_or_default();
+    for (path, problem) in found.skipped {
+        let path = shown_path(&path);
+        context.out.warn(&format!(
+            "{path} {problem}: its {} is not read, unless -c names it",
+            find::CONFIG
+        ));
+    }
+    let Some(path) = found.path else {
+        return (None, Listed::default());
+    };
+    match find::read(&path, None) {
+        Ok(listed) => (Some(path), listed),
+        Err(failure) => {
+            context.out.warn(&shown(&failure.message));
+            (None, Listed::default())
+        }
+    }
 }
 
 /// The server that a target stands for: of this name, else at this URL exactly.
 pub(super) fn server(servers: &Servers, target: &str, doing: &str) -> Result<McpServer, CliError> {
-    if let Some(server) = servers.named(target) {
+    if let Some(server) = servers.named(target)? {
         return Ok(server.clone());
     }
     if !target.contains("://") {
@@ -94,10 +168,16 @@ pub(super) fn server(servers: &Servers, target: &str, doing: &str) -> Result<Mcp
     Ok(McpServer::at(&url, Transport::Http, Persist::Vault))
 }
 
-/// The identity that a target stands for: of a server's name, else the target itself as a URL.
-pub(super) fn identity(servers: &Servers, target: &str) -> Identity {
-    let url = servers.named(target).and_then(|server| server.url.as_ref());
-    Identity::of(url.map_or(target, Endpoint::as_str))
+/// The identity that a target stands for: of a server's name, of a URL, else the target itself.
+pub(super) fn identity(servers: &Servers, target: &str, doing: &str) -> Result<Identity, CliError> {
+    let server = servers.named(target)?;
+    if let Some(url) = server.and_then(|server| server.url.as_ref()) {
+        return Ok(Identity::of(url.as_str()));
+    }
+    if !target.contains("://") {
+        return Ok(Identity::of(target));
+    }
+    Ok(Identity::of(address(target).doing(doing)?.as_str()))
 }
 
 /// The server at a URL that is in no config: fast-agent's rule puts the transport's usual path

@@ -80,6 +80,7 @@ struct Overview {
 impl Overview {
     fn read(context: &Context, args: &ListArgs) -> Result<Self, CliError> {
         let servers = Servers::read(context, &args.config)?;
+        servers.warn(context);
         let records = records(context, &args.unlock)?;
         let kept = records.as_ref().map(|records| {
             let kept = records.iter().filter_map(kept);
@@ -150,14 +151,15 @@ pub(super) fn run(context: &Context, args: &StatusArgs) -> Done {
     let overview = Overview::read(context, &args.list)?;
     let out = &context.out;
     let only = args.target.as_deref().map(|target| {
-        if overview.servers.named(target).is_none() && !target.contains("://") {
+        if overview.servers.named(target)?.is_none() && !target.contains("://") {
             let target = shown(target);
             out.warn(&format!(
                 "Server '{target}' not found in config; treating as identity"
             ));
         }
-        identity(&overview.servers, target)
+        identity(&overview.servers, target, DOING)
     });
+    let only = only.transpose()?;
     let wanted = |identity: &Identity| only.as_ref().is_none_or(|only| only == identity);
     if out.json {
         out.document(&json!({
@@ -204,6 +206,7 @@ pub(super) fn list(context: &Context, args: &ListArgs) -> Done {
 
 pub(super) fn show(context: &Context, args: &ShowArgs) -> Done {
     let overview = Overview::read(context, &args.list)?;
+    overview.servers.named(&args.server)?;
     let named = overview.servers.remote();
     let found = named
         .into_iter()
@@ -393,15 +396,15 @@ fn credentials_json(overview: &Overview, wanted: impl Fn(&Identity) -> bool) -> 
     kept.map(one).collect()
 }
 
-/// A URL whose query shows its names and no value.
+/// A URL whose query shows its names and no value; what has no `=` may be a value.
 fn without_values(url: &Endpoint) -> String {
     let text = url.as_str();
     let Some((base, query)) = text.split_once('?') else {
         return text.to_owned();
     };
-    let hidden = query.split('&').map(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        format!("{name}=%5BREDACTED%5D")
+    let hidden = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=%5BREDACTED%5D"),
+        None => "%5BREDACTED%5D".to_owned(),
     });
     format!("{base}?{}", hidden.collect::<Vec<_>>().join("&"))
 }

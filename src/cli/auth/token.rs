@@ -5,6 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::session::{self, UnlockArgs};
 use crate::error::{Code, Failure};
+use crate::mcp::{Identity, McpServer, Persist};
 use crate::runtime::service::{Reply, Request};
 use crate::secret::json::{self, Part};
 use crate::time::parse_duration;
@@ -46,15 +47,15 @@ pub(super) fn run(context: &Context, args: &TokenArgs) -> Done {
             .hint("give --reveal to see it, or send it to a program through a pipe"));
     }
     let servers = Servers::read(context, &args.config)?;
-    let known = servers.named(&args.server).is_some();
-    if !known && !args.server.contains("://") {
+    let named = servers.named(&args.server)?;
+    if named.is_none() && !args.server.contains("://") {
         let why = format!(
             "there is no server {} in the config",
             args.server.escape_debug()
         );
         return Err(CliError::because(DOING, Code::Usage, why));
     }
-    let identity = identity(&servers, &args.server);
+    let identity = identity(&servers, &args.server, DOING)?;
     let name = identity.record().map_err(Failure::from).doing(DOING)?;
     let mut service = session::service(context, &args.unlock)?;
     let request = Request::Token {
@@ -62,19 +63,8 @@ pub(super) fn run(context: &Context, args: &TokenArgs) -> Done {
         min_ttl_ms: u64::try_from(args.min_ttl.as_millis()).unwrap_or(u64::MAX),
         force: false,
     };
-    let answer = service.call(request, Vec::new()).map_err(|failure| {
-        let absent = failure.code == Code::RecordAbsent;
-        let failure = match absent {
-            true => Failure::new(Code::OAuthSignIn, format!("nobody signed in to {identity}")),
-            false => failure,
-        };
-        let error = CliError::new(DOING, failure);
-        let login = format!("reseal auth login {}", args.server);
-        match error.failure.code {
-            Code::OAuthSignIn => error.hint(login),
-            _ => error,
-        }
-    })?;
+    let answer = service.call(request, Vec::new());
+    let answer = answer.map_err(|failure| explained(failure, named, &identity))?;
     let (info, value) = match (answer.reply, answer.secrets.into_iter().next()) {
         (Reply::Token(info), Some(value)) => (info, value),
         (other, _) => return Err(session::unexpected(DOING, &other)),
@@ -96,4 +86,26 @@ pub(super) fn run(context: &Context, args: &TokenArgs) -> Done {
     ]);
     context.out.secret(&document, true)?;
     Ok(0)
+}
+
+/// Why there is no token, and what to do. A URL is given as its identity: its query may hold a key.
+fn explained(failure: Failure, named: Option<&McpServer>, identity: &Identity) -> CliError {
+    if !matches!(failure.code, Code::RecordAbsent | Code::OAuthSignIn) {
+        return CliError::new(DOING, failure);
+    }
+    if let Some(server) = named.filter(|server| server.persist == Persist::Memory) {
+        let why = format!(
+            "{}: its config says persist: memory, so that its tokens end with the program that \
+             uses them",
+            server.name
+        );
+        let hint = format!("speak with it through `reseal auth proxy {}`", server.name);
+        return CliError::because(DOING, Code::OAuthSignIn, why).hint(hint);
+    }
+    let failure = match failure.code {
+        Code::OAuthSignIn => failure,
+        _ => Failure::new(Code::OAuthSignIn, format!("nobody signed in to {identity}")),
+    };
+    let target = named.map_or(identity.as_str(), |server| server.name.as_str());
+    CliError::new(DOING, failure).hint(format!("reseal auth login {target}"))
 }

@@ -1,14 +1,28 @@
 use super::*;
 use serde_json::json;
 
-fn yaml(text: &str) -> Result<Vec<McpServer>, Failure> {
+fn listed_in_yaml(text: &str) -> Result<Listed, Failure> {
     let variable = |name: &str| (name == "HOST").then(|| "h.example".to_owned());
-    from_yaml(text, "fastagent.config.yaml", &variable)
+    from_yaml(text, "fastagent.config.yaml", Some(&variable))
+}
+
+fn listed_in_config(value: &Value) -> Result<Listed, Failure> {
+    let document = Document::parse(&value.to_string(), "reseal.json").unwrap();
+    from_config(&document, &Defaults::default(), Trust::Own)
+}
+
+/// All servers, or why one of them can't be used.
+fn good(listed: Listed) -> Result<Vec<McpServer>, Failure> {
+    let bad = listed.bad.into_iter().next();
+    bad.map_or(Ok(listed.servers), |(_, failure)| Err(failure))
+}
+
+fn yaml(text: &str) -> Result<Vec<McpServer>, Failure> {
+    listed_in_yaml(text).and_then(good)
 }
 
 fn config(value: &Value) -> Result<Vec<McpServer>, Failure> {
-    let document = Document::parse(&value.to_string(), "reseal.json").unwrap();
-    from_config(&document, &Defaults::default(), Trust::Own)
+    listed_in_config(value).and_then(good)
 }
 
 fn only(servers: Result<Vec<McpServer>, Failure>) -> McpServer {
@@ -36,6 +50,7 @@ mcp:
         redirect_path: /back
         scope: "a b"
         client_id: me
+        client_issuer: https://i.example
         client_metadata_url: https://c.example/client.json
         forward: huggingface
 "#,
@@ -45,6 +60,7 @@ mcp:
         "url": "https://h.example/sse?team=core&x=${NOBODY}",
         "auth": {"oauth": false, "persist": "memory", "redirectPort": 8080,
             "redirectPath": "/back", "scope": ["a", "b"], "clientId": "me",
+            "clientIssuer": "https://i.example",
             "clientMetadataUrl": "https://c.example/client.json"},
     }}}})));
     assert_eq!(from_yaml, from_config);
@@ -63,7 +79,7 @@ mcp:
         scopes: vec!["a".to_owned(), "b".to_owned()],
         client_id: Some("me".to_owned()),
         client_secret: None,
-        client_issuer: None,
+        client_issuer: "https://i.example".parse().ok(),
         client_metadata_url: "https://c.example/client.json".parse().ok(),
     };
     assert_eq!(from_yaml, expected);
@@ -169,15 +185,24 @@ fn an_error_names_the_place_and_quotes_nothing() {
             "      url: https://a.example\n      auth: {client_secret_ref: canary}\n",
             ".auth.client_secret_ref: ",
         ),
+        (
+            "      url: https://a.example\n      auth: {client_id: canary}\n",
+            ".auth.client_issuer: is missing",
+        ),
     ] {
         let said = one(body);
         let expected = format!("fastagent.config.yaml: mcp.servers.a{place}");
         assert!(said.starts_with(&expected), "{said}");
     }
+}
+
+#[test]
+fn an_error_of_our_own_config_names_the_place() {
     let named = json!({"mcp": {"servers": {"a": {"url": "https://a.example",
         "auth": {"clientSecretRef": "env:CANARY"}}}}});
     let document = Document::parse(&named.to_string(), "reseal.json").unwrap();
-    let of_project = from_config(&document, &Defaults::default(), Trust::Project).unwrap_err();
+    let of_project = from_config(&document, &Defaults::default(), Trust::Project);
+    let of_project = of_project.and_then(good).unwrap_err();
     assert!(
         of_project.message.contains("only in your own reseal.json"),
         "{of_project}"
@@ -213,7 +238,8 @@ fn files_servers_names_and_scopes_have_a_limit() {
     assert!(scopes(MAX_SCOPES).is_ok() && scopes(MAX_SCOPES + 1).is_err());
     let id = |len: usize| {
         let (url, id) = ("https://a.example", "i".repeat(len));
-        config(&json!({"mcp": {"servers": {"a": {"url": url, "auth": {"clientId": id}}}}}))
+        config(&json!({"mcp": {"servers": {"a": {"url": url, "auth":
+            {"clientId": id, "clientIssuer": "https://i.example"}}}}}))
     };
     assert!(id(MAX_PARAMETER).is_ok() && id(MAX_PARAMETER + 1).is_err());
     // Aliases that unfold to a million members.
@@ -224,4 +250,58 @@ fn files_servers_names_and_scopes_have_a_limit() {
     }
     bomb.push_str("mcp: {servers: *f}\n");
     assert!(yaml(&bomb).is_err());
+}
+
+#[test]
+fn a_client_without_its_issuer_is_refused() {
+    let secret = json!({"source": "env", "provider": "default", "id": "S"});
+    for auth in [
+        json!({"clientId": "me"}),
+        json!({"clientSecretRef": secret}),
+        json!({"clientId": "me", "clientSecretRef": secret}),
+    ] {
+        let server = json!({"url": "https://a.example", "auth": auth});
+        let failure = config(&json!({"mcp": {"servers": {"a": server}}})).unwrap_err();
+        assert_eq!(failure.code, Code::ConfigInvalid);
+        let place = "reseal.json: mcp.servers.a.auth.client_issuer: is missing";
+        assert!(failure.message.starts_with(place), "{failure}");
+    }
+}
+
+#[test]
+fn a_file_that_nobody_named_gets_no_variables() {
+    let text = "mcp: {servers: {a: {url: 'https://h/${HOME:x}'}, b: {url: 'https://b.example'}, \
+                c: {command: x, transport: stdio, url: '${HOME}'}}}";
+    let listed = from_yaml(text, "f", None).unwrap();
+    let names: Vec<&str> = listed.servers.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["b", "c"]);
+    let [(name, failure)] = listed.bad.as_slice() else {
+        panic!("{:?}", listed.bad);
+    };
+    assert_eq!(name, "a");
+    let expected = "f: mcp.servers.a.url: named variables are filled only with -c FILE";
+    assert_eq!(failure.message, expected);
+}
+
+#[test]
+fn a_bad_server_leaves_the_others_alone() {
+    let listed = listed_in_config(&json!({"mcp": {"servers": {
+        "a": {"url": 7}, "b": {"url": "http://192.168.1.5"}, "c": {"url": "https://c.example"},
+    }}}));
+    let listed = listed.unwrap();
+    let bad: BTreeMap<_, _> = listed.bad.into_iter().collect();
+    assert_eq!(bad.keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert!(bad["b"].message.contains("mcp.servers.b.url: is not https"));
+    assert_eq!(listed.servers.len(), 1);
+    assert_eq!(listed.servers[0].name, "c");
+}
+
+#[test]
+fn a_label_says_where_the_tokens_go() {
+    let url: Endpoint = "https://evil.example/mcp?key=S".parse().unwrap();
+    let bare = McpServer::at(&url, Transport::Http, Persist::Vault);
+    assert_eq!(bare.label(), "https://evil.example");
+    let name = "GitHub".to_owned();
+    let named = McpServer { name, ..bare };
+    assert_eq!(named.label(), "GitHub (https://evil.example)");
 }
