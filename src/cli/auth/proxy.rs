@@ -133,7 +133,8 @@ impl Tokens for Keeper {
             );
             return Err(Failure::new(Code::OAuthSignIn, text));
         }
-        let mut person = AtTerminal::new(&self.context, &self.server.name);
+        let label = self.server.label();
+        let mut person = AtTerminal::new(&self.context, &label);
         // stdin and the terminal are the client's.
         person.may_ask = false;
         let challenge = Some(challenge.clone());
