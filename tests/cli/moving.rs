@@ -355,7 +355,7 @@ fn bad_input_is_named_by_its_place_and_nothing_is_written() {
     for args in [&dry[..], &apply[..]] {
         let ran = world.with_passphrase(args).code(8);
         assert!(
-            ran.stderr.contains("change `id` in the plan"),
+            ran.stderr.contains("--prefix NAME") && ran.stderr.contains("change `id` in it"),
             "{}",
             ran.stderr
         );
