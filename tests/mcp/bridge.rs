@@ -392,3 +392,24 @@ fn a_connection_that_the_server_closed_is_not_used_again() {
     assert!(told < 5, "{told} of 20 were lost");
     client.end();
 }
+
+#[test]
+fn a_server_that_forgets_every_session_hangs_nothing() {
+    let server = Script::start(false, |request| {
+        if !request.contains("\"initialize\"") {
+            return "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned();
+        }
+        let body = result(request).to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s\r\n";
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+    });
+    let home = server.home();
+    let mut client = Client::start(&home, &["tools"]);
+    client.ask(0, "initialize", json!({}));
+    for id in 1..3 {
+        let (_, answer) = client.ask(id, "tools/list", json!({}));
+        let why = answer["error"]["message"].as_str().unwrap();
+        assert!(why.contains("HTTP 404"), "{why}");
+    }
+    client.end();
+}

@@ -85,8 +85,18 @@ struct Call<'a> {
     last_event: Option<&'a str>,
     /// For the time up to the first line of the answer.
     limit: Option<Duration>,
-    /// It begins a session.
-    begins: bool,
+    stage: Stage,
+}
+
+/// What a request is to a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It begins one.
+    Begins,
+    /// It completes the beginning: a session that is forgotten by then is not opened once more.
+    Completes,
+    /// It belongs to one.
+    Within,
 }
 
 impl<'a> Call<'a> {
@@ -96,7 +106,10 @@ impl<'a> Call<'a> {
             line: Some(line),
             last_event: None,
             limit: head.id.is_none().then_some(TOLD_LIMIT),
-            begins: head.is_initialize(),
+            stage: match head.is_initialize() {
+                true => Stage::Begins,
+                false => Stage::Within,
+            },
         }
     }
 
@@ -106,7 +119,7 @@ impl<'a> Call<'a> {
             line: None,
             last_event,
             limit: None,
-            begins: false,
+            stage: Stage::Within,
         }
     }
 }
@@ -143,17 +156,16 @@ impl Upstream {
     ) -> Result<(), Failure> {
         let answer = self.granted(&Call::post(line, head))?;
         let id = session_id(&answer);
-        let mut revision = None;
         self.take(answer, head, &mut |message| {
             if head.is_initialize() && head.is_answered_by(message) {
-                revision = agreed_revision(message);
                 // Before the client can send what comes next.
-                let mut state = held(&self.state);
-                state.opened = Opened {
-                    id: id.clone(),
-                    revision: revision.take(),
+                *held(&self.state) = State {
+                    opened: Opened {
+                        id: id.clone(),
+                        revision: agreed_revision(message),
+                    },
+                    initialize: Some(line.to_vec()),
                 };
-                state.initialize = Some(line.to_vec());
             }
             write(message)
         })
@@ -291,14 +303,15 @@ impl Upstream {
             other => other?,
         };
         loop {
-            let opened = match call.begins {
-                true => Opened::default(),
-                false => self.opened(),
+            let opened = match call.stage {
+                Stage::Begins => Opened::default(),
+                Stage::Completes | Stage::Within => self.opened(),
             };
+            let reopens = call.stage == Stage::Within && !tried.reopened;
             let answer = self.send(call, &opened, token.as_ref())?;
             match answer.status {
                 200..=299 => return Ok(answer),
-                404 if opened.id.is_some() && !tried.reopened => {
+                404 if opened.id.is_some() && reopens => {
                     tried.reopened = true;
                     drop(answer);
                     self.reopen(opened.id.as_ref())?;
@@ -427,7 +440,7 @@ impl Upstream {
         })?;
         held(&self.state).opened = Opened { id, revision };
         let told = Call {
-            limit: Some(TOLD_LIMIT),
+            stage: Stage::Completes,
             ..Call::post(INITIALIZED, &Head::default())
         };
         self.granted(&told)?;
