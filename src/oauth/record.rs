@@ -218,11 +218,12 @@ impl Account {
     pub fn info(&self) -> AccountInfo {
         AccountInfo {
             provider: self.client.provider.clone(),
+            // As people see it: a query may hold what is nobody's business.
             server: self
                 .client
                 .named_by
                 .as_ref()
-                .map(|server| server.url.as_str().to_owned()),
+                .map(|server| server.url.to_string()),
             scope: self.scope.clone(),
             client_id: self.client.client_id.clone(),
             identity: self.identity.clone(),

@@ -36,7 +36,7 @@ fn client() -> ClientOf {
         revocation_format: TokenFormat::Form,
         resource: Some("https://api.example/".to_owned()),
         named_by: Some(NamedBy {
-            url: "https://api.example/mcp".parse().unwrap(),
+            url: "https://api.example/mcp?key=canary".parse().unwrap(),
             class: Class::LinkLocal,
         }),
         extra: vec![("a".to_owned(), "b".to_owned())],
@@ -59,6 +59,10 @@ fn an_account_reads_back_whole() {
     assert_eq!(account.identity.account_id.as_deref(), Some("42"));
     let value = account.to_secret();
     assert_eq!(Account::from_secret(&value), Ok(account.clone()));
+    // What stands beside it names the server without the key that its address may hold.
+    let info = account.info();
+    assert_eq!(info.server.as_deref(), Some("https://api.example/mcp"));
+    assert_eq!(AccountInfo::from_json(&info.to_json()), Some(info));
     let bare = Account {
         client: ClientOf {
             auth: ClientAuth::None,
