@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use super::output::{Output, Tone};
+use serde_json::Value;
 
 /// No column is cut to less.
 const LEAST_COLUMN: usize = 8;
@@ -43,6 +44,19 @@ impl Table {
             flexible,
             rows: Vec::new(),
         }
+    }
+
+    /// The members of a JSON object, one a row.
+    pub fn of_members(object: &Value) -> Self {
+        let mut table = Self::new(vec!["Member", "Value"], 1);
+        for (key, value) in object.as_object().into_iter().flatten() {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            table.row(vec![key.as_str().into(), text.into()]);
+        }
+        table
     }
 
     /// Adds a row; it has as many cells as there are headings.

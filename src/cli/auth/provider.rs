@@ -179,15 +179,7 @@ fn show(context: &Context, id: &str) -> Done {
         context.out.document(&entry)?;
         return Ok(0);
     }
-    let mut table = Table::new(vec!["Member", "Value"], 1);
-    for (key, value) in entry.as_object().into_iter().flatten() {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        table.row(vec![key.as_str().into(), text.into()]);
-    }
-    table.print(&context.out)?;
+    Table::of_members(&entry).print(&context.out)?;
     Ok(0)
 }
 

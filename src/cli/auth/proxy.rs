@@ -63,6 +63,7 @@ const SPARE: Duration = Duration::from_secs(10);
 pub(super) fn run(context: &Context, args: ProxyArgs) -> Done {
     let servers = Servers::read(context, &args.config)?;
     let server = server(&servers, &args.server, DOING)?;
+    servers.tell_origin(context, &server);
     let refuse = |why: &str| {
         let why = format!("{}: {why}", server.name);
         CliError::because(DOING, Code::Usage, why)

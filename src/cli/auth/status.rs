@@ -223,15 +223,7 @@ pub(super) fn show(context: &Context, args: &ShowArgs) -> Done {
         context.out.document(&document)?;
         return Ok(0);
     }
-    let mut table = Table::new(vec!["Member", "Value"], 1);
-    for (key, value) in document.as_object().into_iter().flatten() {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        table.row(vec![key.as_str().into(), text.into()]);
-    }
-    table.print(&context.out)?;
+    Table::of_members(&document).print(&context.out)?;
     Ok(0)
 }
 

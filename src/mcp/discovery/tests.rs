@@ -318,6 +318,16 @@ fn parameter(url: &Endpoint, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
+fn wish() -> Wish {
+    Wish {
+        flow: FlowKind::Pkce,
+        paste_only: true,
+        open_browser: false,
+        timeout: std::time::Duration::from_secs(60),
+        with: SignInWith::default(),
+    }
+}
+
 /// Signs in with the right answer: the account's scope, and the page that was opened.
 fn signed_in(world: &World, server: &McpServer, held: &[&str]) -> (Option<String>, Endpoint) {
     let back = |url: &Endpoint| {
@@ -329,18 +339,11 @@ fn signed_in(world: &World, server: &McpServer, held: &[&str]) -> (Option<String
         )
     };
     let mut person = Comes(back, None);
-    let wish = Wish {
-        flow: FlowKind::Pkce,
-        paste_only: true,
-        open_browser: false,
-        timeout: std::time::Duration::from_secs(60),
-        with: SignInWith::default(),
-    };
     let with = With {
         held: held.iter().map(|scope| (*scope).to_owned()).collect(),
         ..With::default()
     };
-    let done = sign_in(server, world, &mut person, &wish, with).unwrap();
+    let done = sign_in(server, world, &mut person, &wish(), with).unwrap();
     let client = &done.account.client;
     assert_eq!(client.resource.as_deref(), Some(SERVER));
     let named_by = client.named_by.as_ref().unwrap();
@@ -452,13 +455,6 @@ fn nobody_is_registered_where_nobody_can_be() {
         &changed(issuer(), &json!({"registration_endpoint": null})),
     );
     let mut person = Comes(|_: &Endpoint| panic!("no page"), None);
-    let wish = || Wish {
-        flow: FlowKind::Pkce,
-        paste_only: true,
-        open_browser: false,
-        timeout: std::time::Duration::from_secs(60),
-        with: SignInWith::default(),
-    };
     let mut fails = |world: &World| {
         let outcome = sign_in(&server(), world, &mut person, &wish(), With::default());
         outcome.err().unwrap()
@@ -503,19 +499,12 @@ fn a_scope_that_is_missing_goes_beside_those_of_the_config() {
             format!("{redirect}?error=access_denied&state={state}&iss=https://i.example")
         };
         let mut person = Comes(back, None);
-        let wish = Wish {
-            flow: FlowKind::Pkce,
-            paste_only: true,
-            open_browser: false,
-            timeout: std::time::Duration::from_secs(60),
-            with: SignInWith::default(),
-        };
         let with = With {
             challenge: Some(challenge),
             held: vec!["held".to_owned()],
             ..With::default()
         };
-        let outcome = sign_in(&server, &world, &mut person, &wish, with);
+        let outcome = sign_in(&server, &world, &mut person, &wish(), with);
         assert!(outcome.is_err());
         parameter(&person.1.unwrap(), "scope").unwrap()
     };

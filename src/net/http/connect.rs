@@ -99,15 +99,8 @@ pub(super) fn check_literal(url: &Endpoint, guard: Option<Class>) -> Result<(), 
 }
 
 /// What the address reaches that an answer came from. Behind a proxy nobody here knows it.
-pub(super) fn class_of(response: &reqwest::Response) -> Option<Class> {
-    let url = response.url();
-    let is_this_machine = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    let proxied = !is_this_machine && is_proxied(&|name| std::env::var_os(name).is_some());
+pub(super) fn class_of(url: &Endpoint, response: &reqwest::Response) -> Option<Class> {
+    let proxied = !url.is_loopback() && is_proxied(&|name| std::env::var_os(name).is_some());
     let peer = response.remote_addr().filter(|_| !proxied);
     peer.map(|peer| Class::of(peer.ip()))
 }
@@ -123,4 +116,18 @@ fn is_proxied(is_set: &dyn Fn(&str) -> bool) -> bool {
         "http_proxy",
     ];
     names.into_iter().any(is_set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_for_anything_hides_where_an_answer_comes_from() {
+        assert!(!is_proxied(&|_| false));
+        for set in ["HTTPS_PROXY", "all_proxy", "http_proxy"] {
+            assert!(is_proxied(&|name| name == set), "{set}");
+        }
+        assert!(!is_proxied(&|name| name == "NO_PROXY"));
+    }
 }

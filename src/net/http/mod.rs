@@ -109,7 +109,7 @@ impl Client {
         let date = date_of(response.headers(), &header::DATE);
         let retry_after = retry_after(response.headers(), date);
         let challenges = challenges(response.headers());
-        let from = connect::class_of(&response);
+        let from = connect::class_of(&request.url, &response);
         let body = self.read_body(runtime, response, &peer)?;
         Ok(HttpAnswer {
             status,
