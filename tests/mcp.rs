@@ -8,6 +8,9 @@ mod idp;
 
 mod mcp {
     mod bridge;
+    mod client;
     mod commands;
+    mod demo;
+    mod script;
     mod server;
 }

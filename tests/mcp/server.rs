@@ -10,6 +10,7 @@ use url::Url;
 
 /// The server. It ends with the test.
 pub struct Mcp {
+    host: &'static str,
     port: u16,
     process: Child,
     stdin: Option<ChildStdin>,
@@ -18,18 +19,29 @@ pub struct Mcp {
 impl Mcp {
     /// One that wants tokens of this authorization server, which has to make opaque ones.
     pub fn behind(idp: &Idp) -> Self {
-        Self::start(&json!({"issuer": idp.issuer(), "scope": "api"}))
+        let options = json!({"issuer": idp.issuer(), "scope": "api"});
+        Self::start("server.mjs", "127.0.0.1", &options)
     }
 
     /// One that wants no tokens.
     pub fn open() -> Self {
-        Self::start(&json!({"issuer": null, "scope": "api"}))
+        let options = json!({"issuer": null, "scope": "api"});
+        Self::start("server.mjs", "127.0.0.1", &options)
     }
 
-    fn start(options: &Value) -> Self {
+    /// The SDK's own demo with its own authorization server, which calls itself `localhost`.
+    pub fn demo() -> Self {
+        Self::start("demo.mjs", "localhost", &Value::Null)
+    }
+
+    fn start(script: &str, host: &'static str, options: &Value) -> Self {
         let modules = idp::modules();
         let mut process = Command::new(idp::node(&modules))
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/server.mjs"))
+            .arg(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("tests/mcp")
+                    .join(script),
+            )
             .arg(&modules)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -44,6 +56,7 @@ impl Mcp {
         let port = line.trim().strip_prefix("ready ").map(str::parse);
         let port = port.unwrap_or_else(|| panic!("the server said {line:?}"));
         Self {
+            host,
             port: port.unwrap(),
             process,
             stdin: Some(stdin),
@@ -52,12 +65,12 @@ impl Mcp {
 
     /// Where it speaks MCP.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.port)
+        format!("{}/mcp", self.identity())
     }
 
     /// Under which its tokens are kept.
     pub fn identity(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.host, self.port)
     }
 
     /// Refuses this token from now on.
