@@ -16,6 +16,7 @@ mod world;
 mod openclaw {
     mod account;
     mod exec_provider;
+    mod migrated;
     mod model;
     mod runtime;
 }

@@ -6,7 +6,6 @@
 use crate::config::Config;
 use crate::crypto::hash::sha256;
 use crate::oauth::record::Identity;
-use crate::oauth::server::Endpoints;
 use crate::oauth::tokens::{AccessToken, IdToken, RefreshToken};
 use crate::oauth::{Account, ClientOf};
 use crate::profile::entry::MAX_EXPIRES;
@@ -211,11 +210,8 @@ fn client(
              {id}`"
         ));
     }
-    let flow = known.flows.iter().copied().find(|flow| flow.is_oauth());
-    let endpoints = flow.map(|flow| known.endpoints(flow));
-    let Some(Ok(Endpoints::Known(server))) = endpoints else {
-        return Err(unknown());
-    };
+    // A refresh needs no flow, which a provider that only moves in may not have.
+    let server = known.known_server().ok_or_else(unknown)?;
     let client = known.client(&server, client_id, None);
     if client.client_id.is_empty() {
         return Err(unknown());

@@ -72,35 +72,10 @@ impl Provider {
         if !self.offers(flow) || !flow.is_oauth() {
             return Err(ServerError::Flow(flow));
         }
-        let implied = |path: &str| match (&self.issuer, self.dialect) {
-            (Some(issuer), Dialect::OpenAi | Dialect::AgentosLegacy) => issuer.at(path),
-            _ => None,
-        };
-        let or = |given: &Option<Endpoint>, path| given.clone().or_else(|| implied(path));
-        let authorization = or(&self.authorization_endpoint, "/oauth/authorize");
-        let device = or(
-            &self.device_authorization_endpoint,
-            match self.dialect {
-                Dialect::AgentosLegacy => "/deviceauth/usercode",
-                Dialect::OpenAi | Dialect::Rfc8628 => "/api/accounts/deviceauth/usercode",
-            },
-        );
-        let revocation = or(&self.revocation_endpoint, "/oauth/revoke");
-        let token = or(&self.token_endpoint, "/oauth/token");
-        let start = match flow {
-            FlowKind::Device => &device,
-            _ => &authorization,
-        };
-        match (token, &self.issuer) {
-            (Some(token), _) if start.is_some() => Ok(Endpoints::Known(Box::new(Server {
-                issuer: self.issuer.clone(),
-                authorization,
-                token,
-                device,
-                revocation,
-                names_itself: false,
-                secret_in: None,
-            }))),
+        match (self.known_server(), &self.issuer) {
+            (Some(server), _) if server.start(flow).is_some() => {
+                Ok(Endpoints::Known(Box::new(server)))
+            }
             (_, Some(issuer)) => {
                 let discovery = Discovery::new(issuer.clone());
                 Ok(Endpoints::Discover(Box::new(discovery)))
@@ -108,6 +83,29 @@ impl Provider {
             (None, None) => Err(ServerError::Endpoint("token_endpoint")),
             (Some(_), None) => Err(ServerError::Endpoint(start_name(flow))),
         }
+    }
+
+    /// The server as far as it is known without asking it; `None` if its token endpoint is not. That
+    /// one is enough for a refresh, a flow may need more.
+    pub fn known_server(&self) -> Option<Server> {
+        let implied = |path: &str| match (&self.issuer, self.dialect) {
+            (Some(issuer), Dialect::OpenAi | Dialect::AgentosLegacy) => issuer.at(path),
+            _ => None,
+        };
+        let or = |given: &Option<Endpoint>, path| given.clone().or_else(|| implied(path));
+        let device = match self.dialect {
+            Dialect::AgentosLegacy => "/deviceauth/usercode",
+            Dialect::OpenAi | Dialect::Rfc8628 => "/api/accounts/deviceauth/usercode",
+        };
+        Some(Server {
+            issuer: self.issuer.clone(),
+            authorization: or(&self.authorization_endpoint, "/oauth/authorize"),
+            token: or(&self.token_endpoint, "/oauth/token")?,
+            device: or(&self.device_authorization_endpoint, device),
+            revocation: or(&self.revocation_endpoint, "/oauth/revoke"),
+            names_itself: false,
+            secret_in: None,
+        })
     }
 
     /// The server for a flow, once its metadata is there.
@@ -134,14 +132,20 @@ impl Provider {
             names_itself: metadata.names_itself,
             secret_in: metadata.secret_in,
         };
-        let start = match flow {
-            FlowKind::Device => &server.device,
-            _ => &server.authorization,
-        };
-        if start.is_none() {
+        if server.start(flow).is_none() {
             return Err(ServerError::Endpoint(start_name(flow)));
         }
         Ok(server)
+    }
+}
+
+impl Server {
+    /// Where a flow starts.
+    fn start(&self, flow: FlowKind) -> Option<&Endpoint> {
+        match flow {
+            FlowKind::Device => self.device.as_ref(),
+            _ => self.authorization.as_ref(),
+        }
     }
 }
 

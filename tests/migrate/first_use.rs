@@ -24,8 +24,22 @@ fn profiles(claw: &Claw) -> Value {
     file["profiles"].clone()
 }
 
-const ID: &str = "openai-codex:default";
+pub const ID: &str = "openai-codex:default";
 const RECORD: &str = "oauth/openai-codex/default";
+
+/// Two accounts, and maybe one that can't be moved; gives the secrets of the two, that of [`ID`]
+/// that is asked for first.
+pub fn put_two(claw: &Claw, with_one_that_stays: bool) -> [&'static str; 4] {
+    let values = ["access-one", "refresh-one", "access-two", "refresh-two"];
+    let [access, refresh, access_two, refresh_two] = values;
+    let mut accounts = json!({"openai-codex": account(access, refresh),
+        "openai": account(access_two, refresh_two)});
+    if with_one_that_stays {
+        accounts["nobody"] = account("access-three", "refresh-three");
+    }
+    put(claw, &accounts);
+    values
+}
 
 #[test]
 fn accounts_of_an_older_program_are_imported_at_their_first_use() {

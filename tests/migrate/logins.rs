@@ -8,7 +8,7 @@ use std::process::Output;
 
 const FAR: u64 = 4_102_444_800_000;
 
-fn home(claw: &Claw) -> PathBuf {
+pub fn home(claw: &Claw) -> PathBuf {
     claw.beside("home")
 }
 
@@ -18,7 +18,7 @@ fn put(claw: &Claw, name: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-fn run(claw: &Claw, more: &[&str]) -> Output {
+pub fn run(claw: &Claw, more: &[&str]) -> Output {
     let args = [&["secrets", "migrate", "--yes", "--json"], more].concat();
     claw.command(&args)
         .env("HOME", home(claw))
@@ -62,6 +62,26 @@ fn codex(access: &str) -> Value {
     json!({"auth_mode": "chatgpt", "OPENAI_API_KEY": null, "last_refresh": "2026-11-01T00:00:00Z",
         "tokens": {"id_token": "e30.e30.c2ln", "access_token": access,
             "refresh_token": "refresh-of-codex", "account_id": "acct-1"}})
+}
+
+/// A login of each program, with an account among them; gives their secrets.
+pub fn put_one_of_each(claw: &Claw) -> Vec<String> {
+    let access = jwt();
+    put(claw, ".codex/auth.json", &codex(&access).to_string());
+    let claude = json!({"claudeAiOauth": {"accessToken": "access-of-claude", "expiresAt": FAR}});
+    put(claw, ".claude/.credentials.json", &claude.to_string());
+    let agentos = json!({"accessToken": "access-of-agentos", "refreshToken": "refresh-of-agentos",
+        "expiresAt": FAR});
+    put(claw, ".agentos/auth/openai.json", &agentos.to_string());
+    let others = [
+        "refresh-of-codex",
+        "access-of-claude",
+        "access-of-agentos",
+        "refresh-of-agentos",
+    ];
+    std::iter::once(access)
+        .chain(others.map(str::to_owned))
+        .collect()
 }
 
 #[test]

@@ -210,3 +210,35 @@ fn a_folder_in_which_nothing_was_found_is_said_to_have_none() {
         "{again}"
     );
 }
+
+/// What the report says of an account that stays is enough to move it.
+#[test]
+fn an_account_moves_once_its_provider_is_described_as_the_report_says() {
+    let claw = Claw::new();
+    let account = json!({"type": "oauth", "provider": "acme", "access": "access-of-acme",
+        "refresh": "refresh-of-acme", "expires": 4_102_444_800_000_u64});
+    let store = json!({"version": 1, "profiles": {"acme:me": account}});
+    claw.put("openclaw.json", "{}");
+    claw.put(PROFILES, &store.to_string());
+    let left = claw.migrate(&[])["left"].to_string();
+    let advice = "describe acme in oauth.providers of reseal.json (tokenEndpoint, clientId)";
+    assert!(left.contains(advice), "{left}");
+    let provider = json!({"tokenEndpoint": "https://acme.example/token", "clientId": "public"});
+    let config = json!({"oauth": {"providers": {"acme": provider}}});
+    fs::write(claw.own().join("reseal.json"), config.to_string()).unwrap();
+    let report = claw.migrate(&[]);
+    assert_eq!(report["left"], json!([]), "{report:#}");
+    let sealed: Value = serde_json::from_str(&claw.records()["oauth/acme/me"]).unwrap();
+    assert_eq!(sealed["refreshToken"], "refresh-of-acme");
+    assert_eq!(
+        sealed["details"]["tokenEndpoint"],
+        "https://acme.example/token"
+    );
+    let token = claw.run(&["token", "acme:me"]);
+    assert_eq!(
+        text(&token.stdout).trim_end(),
+        "access-of-acme",
+        "{}",
+        text(&token.stderr)
+    );
+}

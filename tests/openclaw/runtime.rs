@@ -3,7 +3,7 @@
 use crate::world::{BIN, Ran, World, finish};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The gateway's token, which is a secret of the vault.
 pub const GATEWAY_TOKEN: &str = "sk-gateway-canary-01";
 
-/// An OpenClaw that asks the provider `reseal`, with the model `acme/m`.
+/// An OpenClaw with a folder and a port of its own.
 pub struct OpenClaw {
     home: PathBuf,
     modules: PathBuf,
@@ -25,42 +25,85 @@ pub struct OpenClaw {
 }
 
 impl OpenClaw {
-    /// Writes its config, with the block that `reseal doctor openclaw` prints, and its one profile.
+    /// Writes its config, with the block that `reseal doctor openclaw` prints and the model
+    /// `acme/m`, and its one profile.
     pub fn new(world: &World, base_url: &str, profile: &Value) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let openclaw = Self {
-            home: PathBuf::from(world.beside("openclaw")),
-            modules: modules(),
-            port: free.local_addr().unwrap().port(),
-        };
-        let agent = openclaw.state().join("agents/main/agent");
-        let mut folders = fs::DirBuilder::new();
-        folders.recursive(true).mode(0o700).create(&agent).unwrap();
         world.store("gateway/token", GATEWAY_TOKEN);
-        let program = world.beside("reseal");
-        fs::copy(BIN, &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let doctor = ["--json", "doctor", "openclaw", "--program", &program];
+        let doctor = ["--json", "doctor", "openclaw", "--program", &program(world)];
         let mut config = world.run(&doctor).ok().json()["config"].clone();
-        let token = json!({"source": "exec", "provider": "reseal", "id": "gateway/token"});
-        config["gateway"] = json!({"mode": "local", "port": openclaw.port, "bind": "loopback",
-            "auth": {"mode": "token", "token": token}});
-        config["models"] = json!({"providers": {"acme": {"baseUrl": base_url,
-            "api": "openai-completions",
-            "models": [{"id": "m", "name": "m", "contextWindow": 32000, "maxTokens": 100}]}}});
+        config["gateway"]["auth"]["token"] =
+            json!({"source": "exec", "provider": "reseal", "id": "gateway/token"});
+        config["models"]["providers"]["acme"] = provider(base_url);
         config["agents"] = json!({"defaults": {"model": {"primary": "acme/m"}}});
-        config["logging"] = json!({"file": openclaw.state().join("gateway.log")});
-        private_file(&openclaw.state().join("openclaw.json"), &config);
-        let profiles = json!({"version": 1, "profiles": {"acme:default": profile}});
-        private_file(&agent.join("auth-profiles.json"), &profiles);
-        let path = openclaw.state().join("openclaw.json");
-        world
-            .run(&["doctor", "openclaw", "--config", path.to_str().unwrap()])
-            .ok();
+        let openclaw = Self::at(world.beside("openclaw").into());
+        openclaw.put_config(config);
+        openclaw.put_profiles(&json!({"acme:default": profile}));
+        openclaw.check_wiring(world);
         openclaw
     }
 
-    fn state(&self) -> PathBuf {
+    /// One in this home folder, without a config if none is there.
+    pub fn at(home: PathBuf) -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let openclaw = Self {
+            home,
+            modules: modules(),
+            port: free.local_addr().unwrap().port(),
+        };
+        let mut folders = fs::DirBuilder::new();
+        let folders = folders.recursive(true).mode(0o700);
+        folders.create(openclaw.agent()).unwrap();
+        openclaw
+    }
+
+    /// Writes a config, to which the gateway's address and the log are added.
+    pub fn put_config(&self, mut config: Value) {
+        let gateway = &mut config["gateway"];
+        gateway["mode"] = "local".into();
+        gateway["port"] = self.port.into();
+        gateway["bind"] = "loopback".into();
+        gateway["auth"]["mode"] = "token".into();
+        config["logging"] = json!({"file": self.state().join("gateway.log")});
+        private_file(&self.config(), &config.to_string());
+    }
+
+    /// Writes the profiles of its agent.
+    pub fn put_profiles(&self, profiles: &Value) {
+        let store = json!({"version": 1, "profiles": profiles}).to_string();
+        private_file(&self.agent().join("auth-profiles.json"), &store);
+    }
+
+    /// Has `reseal doctor openclaw` look at its config.
+    #[track_caller]
+    pub fn check_wiring(&self, world: &World) {
+        let path = self.config();
+        world
+            .run(&["doctor", "openclaw", "--config", path.to_str().unwrap()])
+            .ok();
+    }
+
+    /// Asks the model of a provider once, which has to answer.
+    #[track_caller]
+    pub fn probe(&self, provider: &str) {
+        let probe = ["models", "status", "--probe", "--probe-provider", provider];
+        let probe = self.run(&[&probe[..], &["--json"]].concat()).ok().json();
+        assert_eq!(
+            probe["auth"]["probes"]["results"][0]["status"], "ok",
+            "{probe:#}"
+        );
+    }
+
+    /// Its config file.
+    pub fn config(&self) -> PathBuf {
+        self.state().join("openclaw.json")
+    }
+
+    fn agent(&self) -> PathBuf {
+        self.state().join("agents/main/agent")
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
         self.home.join(".openclaw")
     }
 
@@ -217,10 +260,25 @@ impl Log {
     }
 }
 
-fn private_file(path: &Path, document: &Value) {
+/// The program as OpenClaw takes it: nobody else can write it.
+pub fn program(world: &World) -> String {
+    let program = world.beside("reseal");
+    fs::copy(BIN, &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+/// A provider of the model `m`, for a config.
+pub fn provider(base_url: &str) -> Value {
+    json!({"baseUrl": base_url, "api": "openai-completions",
+        "models": [{"id": "m", "name": "m", "contextWindow": 32000, "maxTokens": 100}]})
+}
+
+/// Writes a file that only its owner can read.
+pub fn private_file(path: &Path, text: &str) {
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(path);
-    serde_json::to_writer(file.unwrap(), document).unwrap();
+    file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// The folder with its packages, installed if they are not there.
