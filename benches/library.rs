@@ -10,15 +10,16 @@ use reseal::runtime::local::Runtime;
 use reseal::runtime::open_vault::{OpenOptions, OpenVault};
 use reseal::secret::SecretValue;
 use reseal::store::{Options, StateDir, VaultFile};
-use reseal::sys;
+use reseal::sys::alloc::ZeroOnFree;
 use reseal::vault::Header;
 use reseal::vault::slot;
+use std::alloc::System;
 use std::path::Path;
 use std::time::Instant;
 
 /// What the binary runs with.
 #[global_allocator]
-static ALLOCATOR: sys::alloc::ZeroOnFree = sys::alloc::ZeroOnFree;
+static ALLOCATOR: ZeroOnFree = ZeroOnFree(System);
 
 const RECORDS: usize = 100_000;
 const REFS: usize = 10_000;

@@ -15,6 +15,7 @@ mod cli {
     mod doctor_openclaw;
     mod keyring;
     mod launching;
+    mod memory;
     mod models;
     mod moving;
     mod output;

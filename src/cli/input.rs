@@ -6,7 +6,7 @@ use crate::error::{Code, Failure};
 use crate::secret::{MAX_VALUE, SecretValue};
 use crate::sys::tty;
 use clap::Args;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub struct ValueArgs {
 impl ValueArgs {
     /// Reads stdin; `None` if nothing is on it.
     pub fn read_stdin(&self) -> Result<Option<SecretValue>, CliError> {
-        let value = read_stream(&mut std::io::stdin().lock(), "stdin").doing("read the value")?;
+        let value = read_stream(&mut Stdin, "stdin").doing("read the value")?;
         let value = if self.raw {
             value
         } else {
@@ -46,10 +46,10 @@ impl ValueArgs {
             read_file(path).doing(doing)?
         } else if let Some(name) = &self.from_env {
             read_variable(name).doing(doing)?
-        } else if std::io::stdin().is_terminal() {
+        } else if io::stdin().is_terminal() {
             return checked(ask(context, doing, prompt)?, doing);
         } else {
-            read_stream(&mut std::io::stdin().lock(), "stdin").doing(doing)?
+            read_stream(&mut Stdin, "stdin").doing(doing)?
         };
         let value = if self.raw {
             value
@@ -63,9 +63,19 @@ impl ValueArgs {
     }
 }
 
+/// Stdin without the standard library's buffer, which would keep what went through it until the
+/// process ends.
+pub struct Stdin;
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(rustix::stdio::stdin(), buffer)?)
+    }
+}
+
 /// True if stdin is a pipe or a file (and not a terminal or `/dev/null`).
 pub fn stdin_brings_data() -> bool {
-    let stdin = std::io::stdin();
+    let stdin = io::stdin();
     if stdin.is_terminal() {
         return false;
     }
@@ -104,7 +114,7 @@ fn checked(value: SecretValue, doing: &str) -> Result<SecretValue, CliError> {
 }
 
 /// Reads a stream of at most [`MAX_VALUE`] bytes, and one line end.
-fn read_stream(reader: &mut impl std::io::Read, origin: &str) -> Result<SecretValue, Failure> {
+fn read_stream(reader: &mut impl Read, origin: &str) -> Result<SecretValue, Failure> {
     match SecretValue::read_from(reader, MAX_VALUE + 2) {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(Failure::new(
@@ -194,7 +204,7 @@ fn capital(text: &str) -> String {
 /// Reads a template or an env file: a path, or stdin for `-`.
 pub fn read_text(path: &Path) -> Result<SecretValue, Failure> {
     if path == Path::new("-") {
-        return read_stream(&mut std::io::stdin().lock(), "stdin");
+        return read_stream(&mut Stdin, "stdin");
     }
     read_file(path)
 }

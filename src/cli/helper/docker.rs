@@ -2,6 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::input::Stdin;
 use crate::cli::output::{json_text, shown};
 use crate::cli::session::{self, UnlockArgs};
 use crate::helper::docker;
@@ -79,7 +80,7 @@ fn answer(context: &Context, args: &DockerArgs) -> Result<(), CliError> {
                 .data(&format!("docker-credential-reseal (reseal) {version}"));
         }
     };
-    let mut stdin = std::io::stdin().lock();
+    let mut stdin = Stdin;
     let service = || session::service(context, &args.unlock);
     match args.operation {
         Operation::Get => {

@@ -2,6 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
+use crate::cli::input::Stdin;
 use crate::cli::lookup::Routed;
 use crate::cli::session::{self, UnlockArgs};
 use crate::error::{Code, Failure};
@@ -66,7 +67,7 @@ pub fn run(context: &Context, args: GitArgs) -> Done {
     if args.operation == "get" {
         super::check_stdout(doing)?;
     }
-    let question = Question::read(&mut std::io::stdin().lock()).doing(doing)?;
+    let question = Question::read(&mut Stdin).doing(doing)?;
     let answer = match (args.operation.as_str(), &args.from) {
         ("get", Some(from)) => from_ref(context, &args, from, &question)?,
         (_, Some(_)) => None,
