@@ -11,6 +11,7 @@ mod mcp {
     mod client;
     mod commands;
     mod demo;
+    mod keyring;
     mod script;
     mod server;
 }

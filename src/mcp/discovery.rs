@@ -226,8 +226,9 @@ fn choose(server: &McpServer, found: &ProtectedResource) -> Result<Issuer, Failu
         .find(|issuer| known.is(issuer.as_str()));
     found.cloned().ok_or_else(|| {
         let text = format!(
-            "the server no longer names {known}, which registered its client; register it with the \
-             new authorization server and change clientId and clientIssuer"
+            "the server no longer names {known}, which registered its client: sign in again; a \
+             client of the config has to be registered with the new authorization server, and its \
+             clientId and clientIssuer changed"
         );
         Failure::new(Code::OAuthInvalid, text)
     })

@@ -78,6 +78,9 @@ pub struct McpServer {
     pub transport: Transport,
     /// Where; `None` for a child process.
     pub url: Option<Endpoint>,
+    /// Its identity by fast-agent's earlier rule, which keeps the spelling of the config: what its
+    /// tokens in a keyring are found by, under this name or the later one.
+    pub legacy: Identity,
     /// False: it wants no OAuth (`oauth: false`).
     pub oauth: bool,
     /// Where its tokens are kept.
@@ -113,6 +116,7 @@ impl McpServer {
             name: url.to_string(),
             transport,
             url: Some(url.clone()),
+            legacy: Identity::legacy(url.as_str()),
             oauth: true,
             persist,
             redirect: redirect(None, None),
@@ -329,9 +333,14 @@ impl Reading<'_> {
         };
         let url = match (transport, wire.url.as_deref()) {
             (Transport::Stdio, _) => None,
-            (_, Some(url)) => Some(self.address(url).map_err(|what| format!(".url: {what}"))?),
+            (_, Some(url)) => Some(self.filled(url).map_err(|what| format!(".url: {what}"))?),
             (_, None) => return Err(".url: is missing".to_owned()),
         };
+        let legacy = Identity::legacy(url.as_deref().unwrap_or_default());
+        let url: Option<Endpoint> = url
+            .map(|url| url.parse())
+            .transpose()
+            .map_err(|error: EndpointError| format!(".url: {error}"))?;
         let auth = wire.auth.unwrap_or_default();
         let known = self.client(&auth)?;
         let persist = match auth.persist.as_deref() {
@@ -362,6 +371,7 @@ impl Reading<'_> {
             name,
             transport,
             url,
+            legacy,
             oauth: auth.oauth.unwrap_or(true),
             persist,
             redirect: redirect(auth.redirect_port, auth.redirect_path.as_deref()),
@@ -392,17 +402,14 @@ impl Reading<'_> {
         Ok((secret, issuer))
     }
 
-    fn address(&self, text: &str) -> Result<Endpoint, String> {
-        let filled = match self.variable {
-            Some(variable) => filled(text, variable),
+    fn filled(&self, text: &str) -> Result<String, String> {
+        match self.variable {
+            Some(variable) => Ok(filled(text, variable)),
             None if text.contains("${") => {
-                return Err("named variables are filled only with -c FILE".to_owned());
+                Err("named variables are filled only with -c FILE".to_owned())
             }
-            None => text.to_owned(),
-        };
-        filled
-            .parse()
-            .map_err(|error: EndpointError| error.to_string())
+            None => Ok(text.to_owned()),
+        }
     }
 
     fn reference(&self, value: Option<&Value>) -> Result<Option<SecretRef>, String> {

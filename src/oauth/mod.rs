@@ -20,6 +20,7 @@
 //! | [`Challenge`]: what a resource wants of a request | [`challenge`] |
 //! | [`ProtectedResource`]: who grants tokens for it | [`protected`] |
 //! | registering a client where nobody knows it | [`registration`] |
+//! | such a client as fast-agent keeps it | [`kept_client`] |
 //! | [`AwaitedGrant`]: what is checked before a grant is an account | [`sign_in`] |
 //! | [`Verifier`], [`State`], [`Nonce`]: the random values of one sign-in | [`pkce`] |
 //!
@@ -44,6 +45,7 @@ mod fixture;
 pub mod flow;
 pub mod freshness;
 pub mod grant;
+pub mod kept_client;
 pub mod pkce;
 pub mod protected;
 pub mod provider;

@@ -85,8 +85,8 @@ impl Provider {
         }
     }
 
-    /// The server as far as it is known without asking it; `None` if its token endpoint is not. That
-    /// one is enough for a refresh, a flow may need more.
+    /// The server as far as it is known without asking it; `None` if its token endpoint is not.
+    /// That one is enough for a refresh, a flow may need more.
     pub fn known_server(&self) -> Option<Server> {
         let implied = |path: &str| match (&self.issuer, self.dialect) {
             (Some(issuer), Dialect::OpenAi | Dialect::AgentosLegacy) => issuer.at(path),

@@ -101,6 +101,12 @@ impl StateDir {
         self.root.join("anchors")
     }
 
+    /// Locks and marks of token sets that lie elsewhere: in the keyring of the system, in records
+    /// that a program keeps.
+    pub fn tokens(&self) -> PathBuf {
+        self.root.join("tokens")
+    }
+
     /// The folder of the daemon's socket.
     pub fn run(&self) -> PathBuf {
         self.root.join("run")

@@ -219,6 +219,23 @@ pub fn write_index(names: &BTreeSet<String>) -> Option<SecretValue> {
     (names.len() <= MAX_INDEX).then(|| SecretValue::copy_of(text.as_bytes()))
 }
 
+/// A JSON object with one more text member, which counts more than one of that name before it;
+/// `None` if it is no object with members.
+pub fn with_member(document: &SecretValue, name: &str, value: &str) -> Option<SecretValue> {
+    let text = std::str::from_utf8(document.expose()).ok()?;
+    let rest = text.trim_end().strip_suffix('}')?;
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let member = format!(", {}: {}}}", quoted(name), quoted(value));
+    let with = build(|sink| {
+        sink(rest.as_bytes());
+        sink(member.as_bytes());
+    });
+    let wanted = HashMap::from([(name, 0)]);
+    let whole = std::str::from_utf8(with.expose()).ok()?;
+    let is_whole = members(whole, &wanted).is_ok();
+    is_whole.then_some(with)
+}
+
 /// What fast-agent's other tokens of an MCP server stand under: how it registered there.
 pub fn client_user(name: &str) -> String {
     format!("oauth:client_info:{name}")

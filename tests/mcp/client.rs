@@ -79,13 +79,27 @@ impl Client {
         self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     }
 
+    /// Begins a session with a server that somebody has to sign in to first.
+    pub fn begin(&mut self) {
+        let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": {"name": "tests", "version": "1"}});
+        self.say(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
+    }
+
+    /// Takes the answer to that.
+    pub fn begun(&mut self) {
+        assert_eq!(self.hear()["id"], json!(0));
+        self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    }
+
     /// The page that somebody is asked to open.
     pub fn page(&mut self) -> Url {
         loop {
             let mut line = String::new();
             assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "no page");
-            if let Ok(url) = Url::parse(line.trim()) {
-                return url;
+            match Url::parse(line.trim()) {
+                Ok(url) if url.scheme().starts_with("http") => return url,
+                _ => {}
             }
         }
     }

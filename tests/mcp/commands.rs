@@ -67,6 +67,8 @@ fn a_server_is_signed_in_to_and_its_tokens_are_shared_until_they_are_cleared() {
     );
 
     let status = home.ok(&["auth"]);
+    let (backend, status) = status.split_once('\n').unwrap();
+    assert_eq!(backend, "keyring backend: not available");
     assert!(
         status.contains("tools") && !status.contains("not available"),
         "{status}"

@@ -106,14 +106,29 @@ impl Drop for Mcp {
 /// A state folder with an unlocked vault, and beside it a project with fast-agent's config.
 pub struct Home {
     folder: TempDir,
+    /// The session bus of its programs.
+    bus: Option<String>,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    /// Without a vault.
+    pub fn bare() -> Self {
         let home = Self {
             folder: TempDir::new().unwrap(),
+            bus: None,
         };
         std::fs::create_dir_all(home.project().join("deep")).unwrap();
+        home
+    }
+
+    /// The same with a session bus.
+    pub fn on_bus(mut self, address: &str) -> Self {
+        self.bus = Some(address.to_owned());
+        self
+    }
+
+    pub fn new() -> Self {
+        let home = Self::bare();
         let key = home.folder.path().join("key");
         let key = key.to_str().unwrap();
         home.ok(&["init", "--no-recovery", "--generate-key-file", key]);
@@ -140,6 +155,9 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reseal"));
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.env("HOME", self.folder.path());
+        if let Some(bus) = &self.bus {
+            command.env("DBUS_SESSION_BUS_ADDRESS", bus);
+        }
         command.current_dir(self.project().join("deep"));
         command
             .arg("--state-dir")

@@ -1,16 +1,20 @@
 //! `reseal auth clear` and `reseal auth mcp forget`.
 
-use super::servers::{ConfigArgs, Servers, identity};
+use super::kept;
+use super::servers::{ConfigArgs, Servers, at_base, identity};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::output::{Tone, shown};
-use crate::cli::session::{self, UnlockArgs};
+use crate::cli::session::{self, UnlockArgs, asking};
 use crate::error::{Code, Failure};
-use crate::mcp::Identity;
+use crate::mcp::keyring::InKeyring;
+use crate::mcp::{Identity, McpServer, Persist, Transport};
 use crate::name::RecordName;
 use crate::runtime::service::{Reply, Request, Revocation, Service};
+use crate::token_store::{Keyring, TokenStore};
 use clap::Args;
 use serde_json::json;
+use std::fmt;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -115,9 +119,12 @@ fn clear(context: &Context, args: &ClearArgs) -> Done {
             .tell(&format!("Server '{name}' not found in config"));
         return Ok(1);
     }
-    let mut chosen: Vec<Identity> = Vec::new();
+    let mut chosen: Vec<Target> = Vec::new();
     for target in args.server.iter().chain(&args.identity) {
-        chosen.push(identity(&servers, target, DOING)?);
+        let server = servers.named(target)?;
+        let legacy = server.map_or_else(|| Identity::legacy(target), |one| one.legacy.clone());
+        let key = legacy.as_str().to_owned();
+        chosen.push((identity(&servers, target, DOING)?, key));
     }
     if !how.yes && !context.confirm(DOING, &question(&chosen), "--yes")? {
         context.out.say("Nothing was changed.");
@@ -129,23 +136,137 @@ fn clear(context: &Context, args: &ClearArgs) -> Done {
         key_file: how.key_file.clone(),
         ..UnlockArgs::default()
     };
-    let mut service = session::service(context, &unlock)?;
-    let mut names = Vec::new();
-    for identity in &chosen {
-        names.push(identity.record().map_err(Failure::from).doing(DOING)?);
-    }
-    if args.all {
-        names = all(service.as_mut())?;
-    }
-    report(
+    let work = Work {
         context,
-        &sign_out_all(service.as_mut(), names, how.local_only),
-    )
+        servers: &servers,
+        unlock: &unlock,
+        local_only: how.local_only,
+    };
+    report(context, &work.remove(chosen, args.all)?)
+}
+
+/// An identity, and what its entries in the keyring are found by.
+type Target = (Identity, String);
+
+/// A removal.
+struct Work<'a> {
+    context: &'a Context,
+    servers: &'a Servers,
+    unlock: &'a UnlockArgs,
+    local_only: bool,
+}
+
+impl Work<'_> {
+    /// Removes tokens from the keyring and from the vault. Who has them in the keyring alone is not
+    /// asked to open the vault.
+    fn remove(&self, chosen: Vec<Target>, every: bool) -> Result<Outcome, CliError> {
+        let context = self.context;
+        let ring = kept::readable(context, asking(context)).ok();
+        let held = match &ring {
+            Some(store) => self.held(store, &chosen, every).doing(DOING)?,
+            None => Vec::new(),
+        };
+        let is_elsewhere = |(identity, _): &&Target| {
+            let is_held = held.iter().any(|(held, _)| held == identity);
+            !is_held || kept::is_in_vault(context, identity)
+        };
+        let rest: Vec<&Target> = chosen.iter().filter(is_elsewhere).collect();
+        let in_question = every || !rest.is_empty();
+        let service = match in_question && (ring.is_none() || kept::has_vault(context)?) {
+            true => Some(session::service(context, self.unlock)?),
+            false => None,
+        };
+        let mut outcome = Outcome::default();
+        if let Some(store) = &ring {
+            self.clear_keyring(store, &held, &mut outcome);
+        }
+        if let Some(mut service) = service {
+            let mut names = Vec::new();
+            for (identity, _) in rest {
+                names.push(identity.record().map_err(Failure::from).doing(DOING)?);
+            }
+            if every {
+                names = all(service.as_mut())?;
+            }
+            sign_out_all(service.as_mut(), names, self.local_only, &mut outcome);
+        }
+        if outcome.failed.is_empty() {
+            for (identity, _) in chosen.iter().chain(&held) {
+                kept::set_in_vault(context, identity, false).doing(DOING)?;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Those of the chosen that have something in the keyring.
+    fn held(
+        &self,
+        store: &Keyring,
+        chosen: &[Target],
+        every: bool,
+    ) -> Result<Vec<Target>, Failure> {
+        let listed = if every {
+            store.list()?
+        } else {
+            Default::default()
+        };
+        let listed = listed.into_iter().map(|name| (Identity::of(&name), name));
+        let mut held = Vec::new();
+        for target in chosen.iter().cloned().chain(listed) {
+            if store.load(&target.1)?.is_some() || store.client_info(&target.1)?.is_some() {
+                held.push(target);
+            }
+        }
+        Ok(held)
+    }
+
+    fn clear_keyring(&self, store: &Keyring, held: &[Target], outcome: &mut Outcome) {
+        for (identity, key) in held {
+            let from = From::Keyring(identity.clone());
+            match self.sign_out_of(store, identity, key) {
+                Ok(None) => {}
+                Ok(Some(revocation)) => outcome.removed.push((from, revocation)),
+                Err(failure) => outcome.failed.push((from, CliError::new(DOING, failure))),
+            }
+        }
+    }
+
+    /// Revokes at the server of the config with this identity, else at the one that fast-agent's
+    /// rule gives for its name.
+    fn sign_out_of(
+        &self,
+        store: &Keyring,
+        identity: &Identity,
+        key: &str,
+    ) -> Result<Option<Revocation>, Failure> {
+        let mut remote = self.servers.remote();
+        let known = remote.find(|(_, url)| Identity::of(url.as_str()) == *identity);
+        let server = match known {
+            Some((server, _)) => server.clone(),
+            None => match at_base(key, Transport::Http) {
+                Ok(url) => McpServer::at(&url, Transport::Http, Persist::Keyring),
+                // Something else than a URL: nobody to ask.
+                Err(_) => {
+                    let any = store.clear(key)?;
+                    return Ok(any.then_some(Revocation::NotOffered));
+                }
+            },
+        };
+        kept::with(self.context, &server, self.unlock, store, |kept| {
+            InKeyring {
+                id: key,
+                client_secret: kept.client_secret.clone(),
+                ..*kept
+            }
+            .sign_out(self.local_only)
+        })
+    }
 }
 
 /// What a person agrees to: where the tokens are for, whatever the config calls it.
-fn question(chosen: &[Identity]) -> String {
-    let names: Vec<String> = chosen.iter().map(|one| shown(one.as_str())).collect();
+fn question(chosen: &[Target]) -> String {
+    let names = chosen.iter().map(|(one, _)| shown(one.as_str()));
+    let names: Vec<String> = names.collect();
     match names.as_slice() {
         [] => "Remove the tokens of all servers?".to_owned(),
         names => format!("Remove the tokens of {}?", names.join(" and ")),
@@ -155,21 +276,50 @@ fn question(chosen: &[Identity]) -> String {
 /// What was removed, and what could not be.
 #[derive(Default)]
 struct Outcome {
-    removed: Vec<(RecordName, Revocation)>,
-    failed: Vec<(RecordName, CliError)>,
+    removed: Vec<(From, Revocation)>,
+    failed: Vec<(From, CliError)>,
+}
+
+/// Where tokens were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum From {
+    Vault(RecordName),
+    Keyring(Identity),
+}
+
+impl From {
+    /// As JSON has it: the name of the member, and its value.
+    fn member(&self) -> (&'static str, String) {
+        match self {
+            From::Vault(name) => ("record", name.to_string()),
+            From::Keyring(identity) => ("keyring", identity.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            From::Vault(name) => name.fmt(f),
+            From::Keyring(identity) => write!(f, "{} in the keyring", shown(identity.as_str())),
+        }
+    }
 }
 
 /// Signs out of all; one that can't be removed does not keep the others.
-fn sign_out_all(service: &mut dyn Service, names: Vec<RecordName>, local_only: bool) -> Outcome {
-    let mut outcome = Outcome::default();
+fn sign_out_all(
+    service: &mut dyn Service,
+    names: Vec<RecordName>,
+    local_only: bool,
+    outcome: &mut Outcome,
+) {
     for name in names {
         match sign_out(service, &name, local_only) {
             Ok(None) => {}
-            Ok(Some(revocation)) => outcome.removed.push((name, revocation)),
-            Err(error) => outcome.failed.push((name, error)),
+            Ok(Some(revocation)) => outcome.removed.push((From::Vault(name), revocation)),
+            Err(error) => outcome.failed.push((From::Vault(name), error)),
         }
     }
-    outcome
 }
 
 /// The records of all servers.
@@ -210,13 +360,15 @@ fn report(context: &Context, outcome: &Outcome) -> Done {
     let Outcome { removed, failed } = outcome;
     let exit = failed.first().map_or(0, |(_, error)| error.exit_code());
     if out.json {
-        let removed = removed.iter().map(|(name, revocation)| {
-            json!({"record": name, "revocation": revocation.as_str(),
+        let removed = removed.iter().map(|(from, revocation)| {
+            let (member, name) = from.member();
+            json!({member: name, "revocation": revocation.as_str(),
                 "revocationError": revocation.failure()})
         });
-        let failed = failed
-            .iter()
-            .map(|(name, error)| json!({"record": name, "error": error.failure}));
+        let failed = failed.iter().map(|(from, error)| {
+            let (member, name) = from.member();
+            json!({member: name, "error": error.failure})
+        });
         out.document(&json!({"removed": removed.collect::<Vec<_>>(),
             "failed": failed.collect::<Vec<_>>()}))?;
         return Ok(exit);
@@ -273,7 +425,8 @@ mod tests {
     #[test]
     fn one_that_can_not_be_removed_does_not_keep_the_others() {
         let names = ["mcp/https/a", "mcp/https/b", "mcp/https/c"].map(|name| name.parse().unwrap());
-        let outcome = sign_out_all(&mut OneFails, names.to_vec(), true);
+        let mut outcome = Outcome::default();
+        sign_out_all(&mut OneFails, names.to_vec(), true, &mut outcome);
         let removed: Vec<String> = outcome.removed.iter().map(|(n, _)| n.to_string()).collect();
         assert_eq!(removed, ["mcp/https/a", "mcp/https/c"]);
         assert_eq!(outcome.failed.len(), 1);
@@ -284,6 +437,7 @@ mod tests {
     #[test]
     fn the_question_names_the_identities() {
         let one = Identity::of("https://h.example/mcp?key=S");
+        let one = (one, "https://h.example/mcp?key=S".to_owned());
         assert_eq!(question(&[one]), "Remove the tokens of https://h.example?");
         assert_eq!(question(&[]), "Remove the tokens of all servers?");
     }

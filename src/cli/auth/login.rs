@@ -1,5 +1,6 @@
 //! `reseal auth login` and `reseal auth mcp login`.
 
+use super::kept::{self, Place};
 use super::servers::{ConfigArgs, Servers, address, at_base};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done, advice};
@@ -20,7 +21,8 @@ use crate::oauth::provider::FlowKind;
 use crate::oauth::sign_in::SignInWith;
 use crate::oauth::{Account, AccountInfo, ClientSecret};
 use crate::runtime::service::{Reply, Request, Service};
-use crate::sign_in::{DEFAULT_TIMEOUT, Wish};
+use crate::sign_in::{DEFAULT_TIMEOUT, SignedIn, Wish};
+use crate::token_store::fast_agent::Layout;
 use crate::vault::{Expect, Meta, RecordKind};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -199,7 +201,6 @@ fn store(context: &Context, server: &McpServer, how: &HowArgs) -> Done {
     }
     let url = server.url.as_ref().map_or("", |url| url.as_str());
     let identity = Identity::of(url);
-    let name = identity.record().map_err(Failure::from).doing(DOING)?;
     let label = server.label();
     let mut person = AtTerminal::new(context, &label);
     person.address_to_stdout = how.no_browser;
@@ -216,8 +217,15 @@ fn store(context: &Context, server: &McpServer, how: &HowArgs) -> Done {
         unlock: &how.unlock,
         challenge: None,
     };
-    authenticate(context, server, &name, &mut person, terms)?;
-    report(context, &person, &identity, &name)
+    let place = kept::to_write(context, server.persist)?;
+    if let Place::Memory(why) = &place {
+        let why = format!("there is nowhere to keep the tokens: {why}, and there is no vault");
+        let advice = "make a vault with `reseal init`";
+        return Err(CliError::because(DOING, Code::VaultAbsent, why).hint(advice));
+    }
+    kept::tell(context, &place);
+    authenticate(context, server, &place, &mut person, terms)?;
+    report(context, &person, &identity, &place)
 }
 
 /// How a sign-in goes.
@@ -229,14 +237,34 @@ pub(super) struct Terms<'a> {
     pub(super) challenge: Option<Challenge>,
 }
 
-/// Signs in and seals the account as this record.
+/// Signs in and keeps the account.
 pub(super) fn authenticate(
     context: &Context,
     server: &McpServer,
-    name: &RecordName,
+    place: &Place,
     person: &mut AtTerminal<'_>,
     terms: Terms<'_>,
 ) -> Result<(), CliError> {
+    let url = server.url.as_ref().map_or("", |url| url.as_str());
+    let identity = Identity::of(url);
+    if let Place::Keyring(store) = place {
+        let unlock = terms.unlock;
+        kept::with(context, server, unlock, store, |kept| {
+            let held = kept.scope()?.unwrap_or_default();
+            let signed_in = browse(context, server, person, terms, &held)?;
+            match kept.keep(&signed_in.account) {
+                Ok(()) => signed_in.stored(),
+                Err(failure) => {
+                    signed_in.failed();
+                    return Err(failure);
+                }
+            }
+            kept::set_in_vault(context, &identity, false)
+        })
+        .doing(format!("sign in to {}", server.name))?;
+        return Ok(());
+    }
+    let name = identity.record().map_err(Failure::from).doing(DOING)?;
     let mut service = session::service(context, terms.unlock)?;
     session::ask(
         service.as_mut(),
@@ -244,13 +272,39 @@ pub(super) fn authenticate(
         Request::CheckWritable,
         Vec::new(),
     )?;
-    let held = match there(service.as_mut(), name)? {
+    let held = match there(service.as_mut(), &name)? {
         Some((_, Some(info))) => info.scope.unwrap_or_default(),
         _ => String::new(),
     };
+    let signed_in = browse(context, server, person, terms, &held)
+        .doing(format!("sign in to {}", server.name))?;
+    match seal(service.as_mut(), &name, &signed_in.account) {
+        Ok(()) => signed_in.stored(),
+        Err(error) => {
+            signed_in.failed();
+            return Err(error);
+        }
+    }
+    // Here and not in the keyring, whatever that holds.
+    let instead = matches!(place, Place::Vault(Some(_)));
+    match instead {
+        true => kept::set_in_vault(context, &identity, true).doing("store the tokens"),
+        false => Ok(()),
+    }
+}
+
+/// Signs in: the account, which nobody stored yet. `held` are the scopes of the one before.
+fn browse(
+    context: &Context,
+    server: &McpServer,
+    person: &mut AtTerminal<'_>,
+    terms: Terms<'_>,
+    held: &str,
+) -> Result<SignedIn, Failure> {
+    let secret = client_secret(context, server, terms.unlock);
     let with = With {
         held: held.split_whitespace().map(str::to_owned).collect(),
-        client_secret: client_secret(context, server, terms.unlock)?,
+        client_secret: secret.map_err(CliError::into_reason)?,
         allowed: terms.allowed,
         challenge: terms.challenge,
     };
@@ -258,18 +312,7 @@ pub(super) fn authenticate(
     context
         .out
         .progress(&format!("Asking {} how to sign in ...", server.label()));
-    let signed_in = sign_in(server, &client, person, &terms.wish, with)
-        .doing(format!("sign in to {}", server.name))?;
-    match seal(service.as_mut(), name, &signed_in.account) {
-        Ok(()) => {
-            signed_in.stored();
-            Ok(())
-        }
-        Err(error) => {
-            signed_in.failed();
-            Err(error)
-        }
-    }
+    sign_in(server, &client, person, &terms.wish, with)
 }
 
 /// The secret of a client that was registered beforehand.
@@ -309,7 +352,11 @@ fn there(
 }
 
 /// Puts the account in the place of the one before, and of nothing else.
-fn seal(service: &mut dyn Service, name: &RecordName, account: &Account) -> Result<(), CliError> {
+pub(super) fn seal(
+    service: &mut dyn Service,
+    name: &RecordName,
+    account: &Account,
+) -> Result<(), CliError> {
     let doing = "store the tokens";
     let mut attempts = 0..MAX_ATTEMPTS;
     loop {
@@ -336,16 +383,18 @@ fn seal(service: &mut dyn Service, name: &RecordName, account: &Account) -> Resu
     }
 }
 
-fn report(
-    context: &Context,
-    person: &AtTerminal<'_>,
-    identity: &Identity,
-    name: &RecordName,
-) -> Done {
+fn report(context: &Context, person: &AtTerminal<'_>, identity: &Identity, place: &Place) -> Done {
     let out = &context.out;
     if out.json {
-        let event = json!({"event": "stored", "identity": identity.as_str(), "ref": {
-            "source": "vault", "provider": "default", "id": name}});
+        let mut event = json!({"event": "stored", "identity": identity.as_str()});
+        if let Place::Keyring(_) = place {
+            let layout = Layout::Mcp;
+            event["keyring"] = json!({"service": layout.service(),
+                "username": layout.user(identity.as_str())});
+        } else {
+            let name = identity.record().map_err(Failure::from).doing("report")?;
+            event["ref"] = json!({"source": "vault", "provider": "default", "id": name});
+        }
         person.event(&event).doing("report")?;
         return Ok(0);
     }

@@ -6,9 +6,11 @@
 mod clear;
 mod codex;
 mod export;
+mod kept;
 mod login;
 mod provider;
 mod proxy;
+mod ring;
 mod servers;
 mod status;
 mod token;

@@ -1,6 +1,7 @@
 //! `reseal auth proxy`: an MCP client starts it as a child process and speaks with a protected
 //! server.
 
+use super::kept::{self, Place};
 use super::login::{AllowedArgs, Terms, authenticate, client_secret};
 use super::servers::{ConfigArgs, Servers, server};
 use crate::cli::context::Context;
@@ -9,6 +10,7 @@ use crate::cli::models::login::parse_timeout;
 use crate::cli::models::person::AtTerminal;
 use crate::cli::session::{self, UnlockArgs};
 use crate::error::{Code, Failure};
+use crate::mcp::keyring::Wanted;
 use crate::mcp::proxy::{self, Tokens};
 use crate::mcp::sign_in::{With, sign_in};
 use crate::mcp::{Identity, McpServer, Persist, Transport};
@@ -25,6 +27,7 @@ use crate::sign_in::{DEFAULT_TIMEOUT, Wish};
 use crate::sys::clock;
 use crate::time::UnixMs;
 use clap::Args;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,7 +65,7 @@ const SPARE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(context: &Context, args: ProxyArgs) -> Done {
     let servers = Servers::read(context, &args.config)?;
-    let server = server(&servers, &args.server, DOING)?;
+    let server = server(context, &servers, &args.server, DOING)?;
     servers.tell_origin(context, &server);
     let refuse = |why: &str| {
         let why = format!("{}: {why}", server.name);
@@ -90,27 +93,40 @@ pub(super) fn run(context: &Context, args: ProxyArgs) -> Done {
         name,
         args,
         kept: Mutex::default(),
+        told: AtomicBool::new(false),
         server,
     };
     proxy::run(&url, Arc::new(keeper), stdin, stdout).doing(DOING)?;
     Ok(0)
 }
 
-/// Keeps the token of the server: in the vault, or in this process alone.
+/// Keeps the token of the server: in the keyring, in the vault, or in this process alone.
 struct Keeper {
     context: Context,
     server: McpServer,
     name: RecordName,
     args: ProxyArgs,
     kept: Mutex<Kept>,
+    /// A person knows where the tokens go.
+    told: AtomicBool,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// The token that the vault gave, until it ends.
+    /// The token that the vault or the keyring gave, until it ends.
     token: Option<(AccessToken, Option<UnixMs>)>,
-    /// The account of a server with `persist: memory`.
+    /// The account of a server with `persist: memory`, or one that has no other place.
     account: Option<Account>,
+}
+
+impl Kept {
+    /// The token, if it is no other that is needed.
+    fn good(&self, refused: Option<&AccessToken>) -> Option<AccessToken> {
+        let (token, expires_at) = self.token.as_ref()?;
+        let now = clock::now();
+        let lasts = expires_at.is_none_or(|at| now.until(at) > SPARE);
+        (lasts && Some(token) != refused).then(|| token.clone())
+    }
 }
 
 impl Tokens for Keeper {
@@ -121,7 +137,10 @@ impl Tokens for Keeper {
         let mut kept = self.kept();
         let token = match self.server.persist {
             Persist::Memory => self.of_memory(&mut kept, refused)?,
-            Persist::Vault | Persist::Keyring => self.of_vault(&mut kept, refused)?,
+            // Signed in where neither was there.
+            Persist::Keyring if kept.account.is_some() => self.of_memory(&mut kept, refused)?,
+            Persist::Keyring => self.of_keyring(&mut kept, refused)?,
+            Persist::Vault => self.of_vault(&mut kept, refused)?,
         };
         Ok(Some(token))
     }
@@ -150,14 +169,22 @@ impl Tokens for Keeper {
         if self.server.persist == Persist::Memory {
             return self.sign_in_for_now(&mut person, &wish, challenge);
         }
+        let place = kept::to_write(&self.context, self.server.persist);
+        let place = place.map_err(CliError::into_reason)?;
+        if !self.told.swap(true, Ordering::Relaxed) {
+            kept::tell(&self.context, &place);
+        }
+        if let Place::Memory(_) = place {
+            return self.sign_in_for_now(&mut person, &wish, challenge);
+        }
         let terms = Terms {
             allowed: self.args.allowed.into(),
             wish,
             unlock: &self.args.unlock,
             challenge,
         };
-        let done = authenticate(&self.context, &self.server, &self.name, &mut person, terms);
-        self.kept().token = None;
+        let done = authenticate(&self.context, &self.server, &place, &mut person, terms);
+        *self.kept() = Kept::default();
         done.map_err(CliError::into_reason)
     }
 }
@@ -168,17 +195,40 @@ impl Keeper {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From the keyring, else from the vault if there is one.
+    fn of_keyring(
+        &self,
+        kept: &mut Kept,
+        refused: Option<&AccessToken>,
+    ) -> Result<AccessToken, Failure> {
+        if let Some(token) = kept.good(refused) {
+            return Ok(token);
+        }
+        let wanted = Wanted {
+            min_ttl: SPARE,
+            refused,
+        };
+        let unlock = &self.args.unlock;
+        if let Some(tokens) = kept::token(&self.context, &self.server, unlock, &wanted)? {
+            kept.token = Some((tokens.access.clone(), tokens.expires_at));
+            return Ok(tokens.access);
+        }
+        match kept::has_vault(&self.context).map_err(CliError::into_reason)? {
+            true => self.of_vault(kept, refused),
+            false => {
+                let text = format!("nobody signed in to {}", self.server.name);
+                Err(Failure::new(Code::OAuthSignIn, text))
+            }
+        }
+    }
+
     fn of_vault(
         &self,
         kept: &mut Kept,
         refused: Option<&AccessToken>,
     ) -> Result<AccessToken, Failure> {
-        let now = clock::now();
-        if let Some((token, expires_at)) = &kept.token
-            && Some(token) != refused
-            && expires_at.is_none_or(|at| now.until(at) > SPARE)
-        {
-            return Ok(token.clone());
+        if let Some(token) = kept.good(refused) {
+            return Ok(token);
         }
         let mut force = false;
         loop {

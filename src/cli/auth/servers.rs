@@ -1,5 +1,6 @@
 //! The servers that a command knows: those of `reseal.json`, then those of fast-agent's config.
 
+use super::kept;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing};
 use crate::cli::output::{shown, shown_path};
@@ -101,6 +102,13 @@ impl Servers {
         Ok(self.servers.iter().find(|server| server.name == name))
     }
 
+    /// Where the servers with this identity want their tokens.
+    pub(super) fn persist_of(&self, identity: &Identity) -> Vec<Persist> {
+        let same = |(_, url): &(&McpServer, &Endpoint)| Identity::of(url.as_str()) == *identity;
+        let servers = self.remote().filter(same);
+        servers.map(|(server, _)| server.persist).collect()
+    }
+
     /// The names of the servers with this identity.
     pub(super) fn of(&self, identity: &Identity) -> Vec<&str> {
         let same = |(_, url): &(&McpServer, &Endpoint)| Identity::of(url.as_str()) == *identity;
@@ -156,7 +164,12 @@ fn read_found(context: &Context) -> (Option<PathBuf>, Listed) {
 }
 
 /// The server that a target stands for: of this name, else at this URL exactly.
-pub(super) fn server(servers: &Servers, target: &str, doing: &str) -> Result<McpServer, CliError> {
+pub(super) fn server(
+    context: &Context,
+    servers: &Servers,
+    target: &str,
+    doing: &str,
+) -> Result<McpServer, CliError> {
     if let Some(server) = servers.named(target)? {
         return Ok(server.clone());
     }
@@ -165,7 +178,14 @@ pub(super) fn server(servers: &Servers, target: &str, doing: &str) -> Result<Mcp
         return Err(CliError::because(doing, Code::Usage, why));
     }
     let url = address(target).doing(doing)?;
-    Ok(McpServer::at(&url, Transport::Http, Persist::Vault))
+    let identity = Identity::of(url.as_str());
+    let legacy = Identity::legacy(target);
+    let siblings = servers.persist_of(&identity);
+    let persist = kept::persist_of_url(context, &siblings, &identity, &legacy);
+    Ok(McpServer {
+        legacy,
+        ..McpServer::at(&url, Transport::Http, persist)
+    })
 }
 
 /// The identity that a target stands for: of a server's name, of a URL, else the target itself.

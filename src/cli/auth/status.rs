@@ -3,6 +3,8 @@
 //! Nothing is asked for: without a daemon that holds the vault open, whether a server has a token
 //! is not known, and the tables say so.
 
+use super::kept;
+use super::ring::Ring;
 use super::servers::{ConfigArgs, Servers, identity};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Done};
@@ -62,17 +64,23 @@ pub(super) const CODEX: &str = "openai-codex";
 const DOING: &str = "list the servers";
 
 /// Tokens that are kept for an identity.
-struct Kept {
-    identity: Identity,
-    info: AccountInfo,
-    expires_at: Option<UnixMs>,
+pub(super) struct Kept {
+    pub(super) identity: Identity,
+    pub(super) place: &'static str,
+    pub(super) expires_at: Option<UnixMs>,
+    pub(super) refreshable: bool,
+    pub(super) sign_in_needed: bool,
 }
+
+const VAULT: &str = "vault";
+pub(super) const KEYRING: &str = "keyring";
 
 /// What is known of servers and tokens.
 struct Overview {
     servers: Servers,
     /// `None`: the vault is locked, so that nobody knows.
     kept: Option<Vec<Kept>>,
+    ring: Ring,
     codex: Option<RecordInfo>,
     has_codex: bool,
 }
@@ -81,6 +89,7 @@ impl Overview {
     fn read(context: &Context, args: &ListArgs) -> Result<Self, CliError> {
         let servers = Servers::read(context, &args.config)?;
         servers.warn(context);
+        let ring = Ring::read(context, &servers);
         let records = records(context, &args.unlock)?;
         let kept = records.as_ref().map(|records| {
             let kept = records.iter().filter_map(kept);
@@ -99,14 +108,23 @@ impl Overview {
         Ok(Self {
             servers,
             kept,
+            ring,
             codex,
             has_codex,
         })
     }
 
-    fn of(&self, identity: &Identity) -> Option<&Kept> {
-        let mut kept = self.kept.iter().flatten();
-        kept.find(|kept| kept.identity == *identity)
+    /// What is known to be kept, in the keyring and in the vault.
+    fn all_kept(&self) -> impl Iterator<Item = &Kept> {
+        self.ring.kept.iter().chain(self.kept.iter().flatten())
+    }
+
+    fn has(&self, identity: &Identity, persist: Persist) -> bool {
+        // Where the keyring is meant, the vault stands in for it.
+        self.all_kept().any(|kept| {
+            let counts = kept.place == VAULT || persist == Persist::Keyring;
+            counts && kept.identity == *identity
+        })
     }
 
     /// fast-agent's word for how a server's token stands.
@@ -114,8 +132,9 @@ impl Overview {
         match (server.oauth, server.persist, &self.kept) {
             (false, ..) => "not_applicable",
             (_, Persist::Memory, _) => "memory",
+            (_, persist, _) if self.has(identity, persist) => "ready",
+            (_, Persist::Keyring, _) if self.ring.is_unknown() => "unavailable",
             (.., None) => "unavailable",
-            _ if self.of(identity).is_some() => "ready",
             _ => "missing",
         }
     }
@@ -126,6 +145,8 @@ fn records(context: &Context, unlock: &UnlockArgs) -> Result<Option<Vec<RecordIn
     let mut service = match session::daemon(context)? {
         Some(daemon) => Box::new(daemon),
         None if unlock.is_given() => session::service(context, unlock)?,
+        // Without a vault there is nothing that nobody knows.
+        None if !kept::has_vault(context)? => return Ok(Some(Vec::new())),
         None => return Ok(None),
     };
     match session::ask(service.as_mut(), DOING, Request::List, Vec::new())?.reply {
@@ -142,8 +163,10 @@ fn kept(record: &RecordInfo) -> Option<Kept> {
         .filter(|_| info.provider == PROVIDER)?;
     Some(Kept {
         identity: Identity::of(server),
+        place: VAULT,
         expires_at: record.meta.expires_at,
-        info,
+        refreshable: info.refreshable,
+        sign_in_needed: info.sign_in.is_some(),
     })
 }
 
@@ -165,6 +188,7 @@ pub(super) fn run(context: &Context, args: &StatusArgs) -> Done {
         out.document(&json!({
             "providers": [codex_json(&overview)],
             "mcp": {
+                "keyring": overview.ring.to_json(),
                 "vault": {"open": overview.kept.is_some()},
                 "servers": servers_json(&overview, wanted),
                 "credentials": credentials_json(&overview, wanted),
@@ -177,6 +201,14 @@ pub(super) fn run(context: &Context, args: &StatusArgs) -> Done {
             "The vault is locked, so it is not known which servers have a token: \
                      reseal vault unlock",
         );
+    }
+    let backend = match &overview.ring.missing {
+        None => overview.ring.name,
+        Some(_) => "not available",
+    };
+    out.data(&format!("keyring backend: {backend}"))?;
+    if let Some(why) = &overview.ring.missing {
+        out.detail(&format!("The keyring can't be used: {why}"));
     }
     stored_table(context, &overview, wanted)?;
     out.data("")?;
@@ -243,13 +275,18 @@ fn stored_table(
     overview: &Overview,
     wanted: impl Fn(&Identity) -> bool,
 ) -> Result<(), CliError> {
-    let mut table = Table::new(vec!["Stored Tokens (Identity)", "Present", "Servers"], 0);
-    let kept = overview.kept.iter().flatten();
+    let headings = vec!["Stored Tokens (Identity)", "Present", "In", "Servers"];
+    let mut table = Table::new(headings, 0);
     let mut rows = 0;
-    for kept in kept.filter(|kept| wanted(&kept.identity)) {
+    for kept in overview.all_kept().filter(|kept| wanted(&kept.identity)) {
         let servers = overview.servers.of(&kept.identity).join(", ");
         let identity = kept.identity.as_str();
-        table.row(vec![identity.into(), cell("✓", Tone::Good), servers.into()]);
+        table.row(vec![
+            identity.into(),
+            cell("✓", Tone::Good),
+            kept.place.into(),
+            servers.into(),
+        ]);
         rows += 1;
     }
     if rows == 0 {
@@ -257,7 +294,12 @@ fn stored_table(
             Some(_) => ("None", "✗"),
             None => ("not available", "-"),
         };
-        table.row(vec![none.0.into(), cell(none.1, Tone::Faint), "".into()]);
+        table.row(vec![
+            none.0.into(),
+            cell(none.1, Tone::Faint),
+            "".into(),
+            "".into(),
+        ]);
     }
     table.print(&context.out)
 }
@@ -372,8 +414,7 @@ fn server_json(overview: &Overview, server: &McpServer, url: &Endpoint) -> Value
 }
 
 fn credentials_json(overview: &Overview, wanted: impl Fn(&Identity) -> bool) -> Vec<Value> {
-    let kept = overview.kept.iter().flatten();
-    let kept = kept.filter(|kept| wanted(&kept.identity));
+    let kept = overview.all_kept().filter(|kept| wanted(&kept.identity));
     let one = |kept: &Kept| {
         let servers = overview.servers.of(&kept.identity);
         json!({
@@ -381,8 +422,9 @@ fn credentials_json(overview: &Overview, wanted: impl Fn(&Identity) -> bool) -> 
             "configured_servers": servers,
             "orphaned": servers.is_empty(),
             "expires_at": kept.expires_at.map(|at| at.0 / 1000),
-            "refreshable": kept.info.refreshable,
-            "sign_in_needed": kept.info.sign_in.is_some(),
+            "refreshable": kept.refreshable,
+            "sign_in_needed": kept.sign_in_needed,
+            "kept_in": kept.place,
         })
     };
     kept.map(one).collect()

@@ -68,6 +68,7 @@ mcp:
         name: "linear".to_owned(),
         transport: Transport::Sse,
         url: "https://h.example/sse?team=core&x=${NOBODY}".parse().ok(),
+        legacy: Identity::of("https://h.example/sse"),
         oauth: false,
         persist: Persist::Memory,
         redirect: Redirect {
