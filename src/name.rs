@@ -172,6 +172,12 @@ impl RecordName {
         Self::of_parts("mcp", [scheme, rest])
     }
 
+    /// The record that holds the token set of a program's own provider: `tokens/PROVIDER_ID`, with
+    /// the same escape.
+    pub fn for_tokens(provider_id: &str) -> Result<Self, NameError> {
+        Self::of_parts("tokens", [provider_id])
+    }
+
     fn of_parts<'a>(
         first: &str,
         parts: impl IntoIterator<Item = &'a str>,

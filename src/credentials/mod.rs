@@ -1,7 +1,8 @@
 //! A handle that gives a fresh access token: for authors of agent runtimes.
 //!
 //! [`Credentials::of_profile`] asks the daemon of a state folder, which holds the vault and renews
-//! tokens there. [`Credentials::with`] puts a flow and a store of one's own together. Either way
+//! tokens there. [`Credentials::with`] puts a flow and a store of one's own together; the store
+//! that is a vault is [`VaultStore`], the others are in [`crate::token_store`]. Either way
 //! [`Credentials::access_token`] blocks, [`Credentials::access_token_async`] does not, and a handle
 //! never waits for another account's slow server.
 //!
@@ -55,8 +56,10 @@
 
 mod pending;
 mod profile;
+mod vault;
 
 pub use pending::Pending;
+pub use vault::VaultStore;
 
 use crate::error::{Code, Failure};
 use crate::oauth::{AccessToken, OAuthFlow};

@@ -196,7 +196,10 @@ impl InKeyring<'_> {
     }
 
     /// The account that the entries tell of, with what the server says now.
-    fn account(&self, held: &TokenSet) -> Result<Account, Failure> {
+    ///
+    /// # Errors
+    /// `oauth.sign_in_needed` if the client is not known; `keyring.*`, `oauth.*`, `net.denied`.
+    pub fn account(&self, held: &TokenSet) -> Result<Account, Failure> {
         let id = self.id;
         let document = self.store.client_info(id)?;
         let known = document.as_ref().map(read_client).transpose()?;

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::crypto::hash::sha256;
 use crate::oauth::record::Identity;
 use crate::oauth::tokens::{AccessToken, IdToken, RefreshToken};
-use crate::oauth::{Account, ClientOf};
+use crate::oauth::{Account, ClientOf, TokenSet};
 use crate::profile::entry::MAX_EXPIRES;
 use crate::profile::{ProfileType, normal_provider};
 use crate::reference::{Defaults, SecretInput};
@@ -179,6 +179,35 @@ fn account(
             email: own("email").or(known.email),
             subject: known.subject,
         },
+        account_id_claim: claim,
+        owned: false,
+    })))
+}
+
+/// The credential that a token set of a provider is: an account if it can be renewed.
+///
+/// # Errors
+/// Why it stays where it is, in words.
+pub(super) fn of_tokens(
+    provider: &str,
+    tokens: &TokenSet,
+    config: &Config,
+) -> Result<Credential, String> {
+    if tokens.refresh.is_none() {
+        let value = tokens.access.secret().clone();
+        return fixed(ProfileType::Token, Some(value), tokens.expires_at);
+    }
+    let (client, claim) = client(provider, None, config)?;
+    Ok(Credential::Account(Box::new(Account {
+        client,
+        access: tokens.access.clone(),
+        refresh: tokens.refresh.clone(),
+        id_token: None,
+        scope: tokens.metadata.get("scope").cloned(),
+        token_type: "Bearer".to_owned(),
+        obtained_at: tokens.obtained_at,
+        expires_at: tokens.expires_at,
+        identity: Identity::of(&tokens.access, None, claim.as_deref()),
         account_id_claim: claim,
         owned: false,
     })))

@@ -1,9 +1,11 @@
-//! Logins of other programs, imported on request: Codex, Claude Code, AgentOS.
+//! Logins of other programs, imported on request: Codex, Claude Code, AgentOS. Those of fast-agent
+//! come from the keyring ([`super::fast_agent`]).
 //!
-//! Their files are only ever read: these programs know no refs, and would be signed out. So a
+//! The files are only ever read: these programs know no refs, and would be signed out. So a
 //! refresh token that is imported has two owners, and whoever asked for it is told.
 
 use super::entry::{self, Credential};
+use super::fast_agent::{Entry, ServerLogin};
 use super::ours::Own;
 use super::theirs::Edited;
 use super::{Left, Work};
@@ -55,15 +57,20 @@ impl Of {
 /// The logins that were found.
 #[derive(Default)]
 pub struct Logins {
-    found: Vec<Login>,
-    left: Vec<Left>,
+    pub(super) found: Vec<Login>,
+    pub(super) left: Vec<Left>,
+    /// Those of MCP servers.
+    pub(super) servers: Vec<ServerLogin>,
 }
 
-struct Login {
-    of: Of,
-    path: PathBuf,
-    id: ProfileId,
-    credential: Credential,
+pub(super) struct Login {
+    /// Whose file it is, which stays; `None` for an entry of the keyring.
+    pub(super) of: Option<Of>,
+    pub(super) path: PathBuf,
+    pub(super) id: ProfileId,
+    pub(super) credential: Credential,
+    /// The entry, which goes.
+    pub(super) entry: Option<Entry>,
 }
 
 impl Logins {
@@ -98,7 +105,7 @@ impl Logins {
 
     /// True if there is nothing to import and nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty() && self.left.is_empty()
+        self.found.is_empty() && self.left.is_empty() && self.servers.is_empty()
     }
 
     fn codex(&mut self, path: &FilePath, config: &Config) -> Result<(), Failure> {
@@ -178,7 +185,8 @@ impl Logins {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let provider = file["providerId"].as_str().unwrap_or(&stem);
         let provider = normal_provider(provider);
-        let same = |login: &&Login| login.of == Of::AgentOs && login.id.provider() == provider;
+        let same =
+            |login: &&Login| login.of == Some(Of::AgentOs) && login.id.provider() == provider;
         let id = match self.found.iter().filter(same).count() {
             0 => format!("{provider}:agentos"),
             n => format!("{provider}:agentos-{}", n + 1),
@@ -202,10 +210,11 @@ impl Logins {
         };
         match read(&id, entry, written(path), config) {
             Ok(credential) => self.found.push(Login {
-                of,
+                of: Some(of),
                 path: path.to_path_buf(),
                 id,
                 credential,
+                entry: None,
             }),
             Err(why) => self.left.push(Left::new(place, why)),
         }
@@ -329,12 +338,12 @@ impl Login {
     }
 
     /// What its second owner means.
-    fn owners(&self) -> String {
+    fn owners(&self, of: Of) -> String {
         format!(
             "{} keeps this login of {}, and is never written: its refresh token has two owners \
              now, and the first of them to refresh signs the other out; stop using one of them",
             self.path.display(),
-            self.of.as_str()
+            of.as_str()
         )
     }
 }
@@ -345,9 +354,12 @@ impl Work<'_> {
         let logins = self.wish.logins;
         own.left.extend(logins.left.iter().cloned());
         for login in &logins.found {
-            if let Err(why) = self.login(login, file, own)? {
-                let place = format!("{}: {}", login.path.display(), login.id);
-                own.left.push(Left::new(place, why));
+            match self.login(login, file, own)? {
+                Ok(()) => own.entries.extend(login.entry.clone()),
+                Err(why) => {
+                    let place = format!("{}: {}", login.path.display(), login.id);
+                    own.left.push(Left::new(place, why));
+                }
             }
         }
         Ok(())
@@ -395,8 +407,8 @@ impl Work<'_> {
         let values = self.moved.split_off(before);
         self.kept
             .extend(values.into_iter().map(|moved| moved.value));
-        if account.is_some() {
-            own.warnings.push(login.owners());
+        if let (Some(_), Some(of)) = (account, login.of) {
+            own.warnings.push(login.owners(of));
         }
         let new = login.profile(kind, field, &reference);
         file.document.set(&at, new)?;

@@ -9,6 +9,7 @@
 //! | `auth.json` and `credentials/oauth.json`, which came before the profiles | `legacy` |
 //! | the accounts of such a file in this program's own folder | [`first_use`] |
 //! | logins of Codex, Claude Code and AgentOS, on request | [`logins`] |
+//! | what fast-agent keeps in the keyring, on request | [`fast_agent`] |
 //! | this program's own profiles, which point at the same records | `ours` |
 //! | profiles in rows of databases | `rows` |
 //! | the files that still hold a value afterwards | `residue` |
@@ -24,6 +25,7 @@
 
 mod entry;
 pub mod export;
+pub mod fast_agent;
 pub mod first_use;
 mod legacy;
 pub mod logins;
@@ -32,6 +34,7 @@ mod residue;
 mod rows;
 mod theirs;
 
+pub use fast_agent::Entry;
 pub use logins::Logins;
 pub use residue::Residue;
 
@@ -86,6 +89,8 @@ pub struct Migration {
     pub era: Option<Era>,
     /// The profiles that this program has afterwards.
     pub profiles: Vec<(AgentId, ProfileId)>,
+    /// Entries of the keyring that go once everything is in the vault; the caller removes them.
+    pub entries: Vec<Entry>,
     /// Agents whose folder has to be made first.
     pub agents: Vec<AgentId>,
     /// What stays in plaintext because it can't be moved, or is not understood.
@@ -110,7 +115,8 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
     work.profiles(&mut theirs)?;
     work.legacy(&mut theirs, &found.places)?;
     work.provider(&mut theirs)?;
-    let own = work.own_profiles(&mut theirs)?;
+    let mut own = work.own_profiles(&mut theirs)?;
+    work.servers(&mut own);
     work.fed_values(&theirs)?;
     theirs.kept(&mut work.kept)?;
     let rows = theirs.rows(wish.program)?;
@@ -146,6 +152,7 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
         draft,
         era,
         profiles: own.profiles,
+        entries: own.entries,
         agents: own.agents,
         left,
         residue,

@@ -1,5 +1,6 @@
 //! Where OAuth token sets rest when a program brings its own flow: the interface, memory, files of
-//! AgentOS's layout, the keyring of the system in fast-agent's.
+//! AgentOS's layout, the keyring of the system in fast-agent's. The store in a vault, which asks
+//! whoever holds it open, is [`VaultStore`](crate::credentials::VaultStore).
 //!
 //! Accounts that Reseal itself signs in rest in the vault, and `runtime` refreshes them there.
 #![forbid(unsafe_code)]

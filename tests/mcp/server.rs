@@ -121,6 +121,12 @@ impl Home {
         home
     }
 
+    /// The file that opens its vault.
+    pub fn key(&self) -> String {
+        let path = self.folder.path().join("key");
+        path.to_str().unwrap().to_owned()
+    }
+
     /// The same with a session bus.
     pub fn on_bus(mut self, address: &str) -> Self {
         self.bus = Some(address.to_owned());
@@ -129,10 +135,9 @@ impl Home {
 
     pub fn new() -> Self {
         let home = Self::bare();
-        let key = home.folder.path().join("key");
-        let key = key.to_str().unwrap();
-        home.ok(&["init", "--no-recovery", "--generate-key-file", key]);
-        home.ok(&["vault", "unlock", "--key-file", key]);
+        let key = home.key();
+        home.ok(&["init", "--no-recovery", "--generate-key-file", &key]);
+        home.ok(&["vault", "unlock", "--key-file", &key]);
         home
     }
 

@@ -142,6 +142,10 @@ const EXPOSE: &[(&str, &str)] = &[
     ),
     ("src/keyring/mod.rs", "a secret into its entry"),
     (
+        "src/credentials/vault.rs",
+        "the document of a token set is parsed",
+    ),
+    (
         "src/token_store/fast_agent.rs",
         "texts of entries are parsed, cut and joined",
     ),

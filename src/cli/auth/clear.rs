@@ -157,8 +157,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Removes tokens from the keyring and from the vault. Who has them in the keyring alone is not
-    /// asked to open the vault.
+    /// Removes tokens from the keyring and from the vault. Who has them in the keyring is not asked
+    /// to open the vault, but told that nobody looked into it.
     fn remove(&self, chosen: Vec<Target>, every: bool) -> Result<Outcome, CliError> {
         let context = self.context;
         let ring = kept::readable(context, asking(context)).ok();
@@ -170,10 +170,17 @@ impl Work<'_> {
             let is_held = held.iter().any(|(held, _)| held == identity);
             !is_held || kept::is_in_vault(context, identity)
         };
-        let rest: Vec<&Target> = chosen.iter().filter(is_elsewhere).collect();
-        let in_question = every || !rest.is_empty();
-        let service = match in_question && (ring.is_none() || kept::has_vault(context)?) {
-            true => Some(session::service(context, self.unlock)?),
+        let in_question = every || chosen.iter().any(|target| is_elsewhere(&target));
+        let is_open = session::daemon(context)?.is_some() || self.unlock.is_given();
+        let service = match kept::has_vault(context)? {
+            true if in_question || is_open => Some(session::service(context, self.unlock)?),
+            true => {
+                let text = "the vault is locked, and may hold older tokens of the server";
+                context.out.warn(text);
+                None
+            }
+            // Says that there is none.
+            false if ring.is_none() => Some(session::service(context, self.unlock)?),
             false => None,
         };
         let mut outcome = Outcome::default();
@@ -182,7 +189,7 @@ impl Work<'_> {
         }
         if let Some(mut service) = service {
             let mut names = Vec::new();
-            for (identity, _) in rest {
+            for (identity, _) in &chosen {
                 names.push(identity.record().map_err(Failure::from).doing(DOING)?);
             }
             if every {

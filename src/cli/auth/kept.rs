@@ -33,11 +33,11 @@ pub(super) enum Place {
     Memory(Fault),
 }
 
-/// The keyring as fast-agent uses it for MCP servers.
-pub(super) fn store(context: &Context, asking: Asking) -> Keyring {
+/// The keyring as fast-agent uses it.
+pub(super) fn store(context: &Context, layout: Layout, asking: Asking) -> Keyring {
     let out = context.out.clone();
     let system = System::of_session(asking);
-    Keyring::new(system, Layout::Mcp, context.state.tokens()).warning_to(move |warning| {
+    Keyring::new(system, layout, context.state.tokens()).warning_to(move |warning| {
         out.warn(&shown(&format!(
             "the keyring's entry {} {}",
             warning.place, warning.why
@@ -52,7 +52,7 @@ pub(super) fn readable(context: &Context, asks: Asking) -> Result<Keyring, Fault
     if locked && asks == Asking::Never {
         return Err(Fault::Locked);
     }
-    Ok(store(context, asks))
+    Ok(store(context, Layout::Mcp, asks))
 }
 
 /// Where to look for the tokens of a server.
@@ -74,7 +74,7 @@ pub(super) fn to_write(context: &Context, persist: Persist) -> Result<Place, Cli
     if persist != Persist::Keyring {
         return Ok(Place::Vault(None));
     }
-    let store = store(context, asking(context));
+    let store = store(context, Layout::Mcp, asking(context));
     Ok(match store.check_writable() {
         Ok(()) => Place::Keyring(Box::new(store)),
         Err(why) if has_vault(context)? => Place::Vault(Some(why)),

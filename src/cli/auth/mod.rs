@@ -8,6 +8,7 @@ mod codex;
 mod export;
 mod kept;
 mod login;
+pub mod moving;
 mod provider;
 mod proxy;
 mod ring;

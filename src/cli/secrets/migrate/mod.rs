@@ -7,6 +7,7 @@ mod view;
 use super::plan::{program, warn_of_owner};
 use super::stopped;
 use crate::apply::{self, Report, Site, Step};
+use crate::cli::auth::moving;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::session::{self, UnlockArgs};
@@ -43,7 +44,7 @@ pub struct MigrateArgs {
     #[arg(short, long)]
     yes: bool,
 
-    /// Import the logins of these programs, too; their files are only read. Without FROM and
+    /// Bring the logins of these programs, too; their files are only read. Without FROM and
     /// without a folder of another runtime, only these
     #[arg(
         long,
@@ -83,14 +84,19 @@ enum Include {
     Claude,
     /// The token files of AgentOS, in ~/.wunderland/auth and ~/.agentos/auth
     Agentos,
+    /// What fast-agent keeps in the keyring, which goes from there: accounts of MCP servers, whose
+    /// servers are asked where tokens are renewed, and of model providers
+    FastAgent,
 }
 
 impl Include {
-    const fn of(self) -> Of {
+    /// The program, if its login is in a file.
+    const fn of(self) -> Option<Of> {
         match self {
-            Include::Codex => Of::Codex,
-            Include::Claude => Of::Claude,
-            Include::Agentos => Of::AgentOs,
+            Include::Codex => Some(Of::Codex),
+            Include::Claude => Some(Of::Claude),
+            Include::Agentos => Some(Of::AgentOs),
+            Include::FastAgent => None,
         }
     }
 }
@@ -119,8 +125,11 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         .map_err(apply::nothing_written)
         .doing(DOING)?;
     let config = state_files::config(context).doing("read the config")?;
-    let wanted: Vec<Of> = args.include.iter().map(|include| include.of()).collect();
-    let logins = Logins::read(&wanted, &environment, &config).doing("read the logins")?;
+    let wanted: Vec<Of> = args.include.iter().filter_map(|one| one.of()).collect();
+    let mut logins = Logins::read(&wanted, &environment, &config).doing("read the logins")?;
+    if args.include.contains(&Include::FastAgent) {
+        moving::read(context, &args.unlock, &config, &mut logins)?;
+    }
     let site = Site::foreign_at(folder);
     let program = program(context)?;
     warn_of_owner(context, &program);
@@ -139,12 +148,13 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         site: &site,
         migration: &migration,
         rest: None,
+        removed: Vec::new(),
     };
     if args.dry_run {
         view.show_plan(true)?;
         return Ok(0);
     }
-    if migration.draft.changes.is_empty() {
+    if migration.draft.changes.is_empty() && migration.entries.is_empty() {
         view.rest = Some(rest::look(context, site.folder()));
         view.show_plan(false)?;
         return Ok(0);
@@ -157,9 +167,18 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
         }
     }
     let report = write(context, &site, &migration, service.as_mut()).map_err(refused)?;
+    // Last: everything is in the vault, and was compared.
+    for entry in &migration.entries {
+        view.removed
+            .push((entry.clone(), moving::remove(context, entry)));
+    }
     view.rest = Some(rest::look(context, site.folder()));
     view.show(&report)?;
-    Ok(0)
+    let failed = view
+        .removed
+        .iter()
+        .find_map(|(_, gone)| gone.as_ref().err());
+    Ok(failed.map_or(0, |failure| failure.kind().exit_code()))
 }
 
 /// Says what to do about names that are taken.

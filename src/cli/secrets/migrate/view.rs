@@ -9,8 +9,9 @@ use crate::cli::error::CliError;
 use crate::cli::output::{shown, shown_path};
 use crate::cli::secrets::apply::view::{diff_json, show_diff};
 use crate::cli::vault::status::plural;
+use crate::error::Failure;
 use crate::family::PlaceKind;
-use crate::migrate::{Migration, Residue};
+use crate::migrate::{Entry, Migration, Residue};
 use serde_json::{Value, json};
 
 /// The outcome, for a person or a program.
@@ -20,6 +21,8 @@ pub(super) struct View<'a> {
     pub(super) migration: &'a Migration,
     /// What an audit found once everything was done; `None` before.
     pub(super) rest: Option<Rest>,
+    /// Entries of the keyring, and whether they went.
+    pub(super) removed: Vec<(Entry, Result<(), Failure>)>,
 }
 
 /// Where plaintext may be that no program can find or take back.
@@ -71,8 +74,11 @@ impl View<'_> {
         }
         self.show_diffs()?;
         self.tell_rest();
-        let changes = &self.migration.draft.changes;
-        if changes.is_empty() {
+        let (changes, entries) = (&self.migration.draft.changes, &self.migration.entries);
+        for entry in entries {
+            out.say(&shown(&format!("Would remove {}.", entry.place())));
+        }
+        if changes.is_empty() && entries.is_empty() {
             out.say(match self.is_clean() {
                 true => "There is nothing left to move, and no plaintext was found.",
                 false => "There is nothing left that can be moved.",
@@ -104,6 +110,16 @@ impl View<'_> {
                 None => "Removed",
             };
             out.say(&format!("{what} {}.", shown_path(&change.path)));
+        }
+        for (entry, gone) in &self.removed {
+            match gone {
+                Ok(()) => out.say(&shown(&format!("Removed {}.", entry.place()))),
+                Err(failure) => out.warn(&shown(&format!(
+                    "{} is in the vault, and still there: {}; run this again",
+                    entry.place(),
+                    failure.message
+                ))),
+            }
         }
         self.tell_rest();
         self.tell_beyond();
@@ -246,11 +262,18 @@ impl View<'_> {
             rest.files.iter().map(file).collect()
         };
         let profiles = migration.profiles.iter();
+        let entries = migration.entries.iter().map(|entry| {
+            let gone = self.removed.iter().find(|(removed, _)| removed == entry);
+            let error = gone.and_then(|(_, gone)| gone.as_ref().err());
+            json!({"place": entry.place(), "removed": gone.is_some() && error.is_none(),
+                "error": error})
+        });
         json!({
             "mode": mode,
             "from": self.site.root,
             "era": migration.era.map(|era| era.as_str()),
-            "changed": !migration.draft.changes.is_empty(),
+            "changed": !migration.draft.changes.is_empty() || !migration.entries.is_empty(),
+            "keyring": entries.collect::<Vec<_>>(),
             "changedFiles": self.files().map(|c| &c.path).collect::<Vec<_>>(),
             "profiles": profiles.map(|(agent, id)| json!({"agent": agent, "id": id}))
                 .collect::<Vec<_>>(),

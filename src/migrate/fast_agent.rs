@@ -1,0 +1,126 @@
+//! What fast-agent keeps in the keyring, moved on request.
+//!
+//! Unlike the files of other programs these entries go: fast-agent has no other owner for them, and
+//! a server that rotates refresh tokens knows one owner only. Reading them, and removing them once
+//! everything is stored and compared, is for the caller: no keyring is opened here.
+
+use super::entry;
+use super::logins::{Login, Logins};
+use super::ours::Own;
+use super::{Left, Work, is_of, meta};
+use crate::apply::NewRecord;
+use crate::config::Config;
+use crate::name::{ProfileId, RecordName};
+use crate::oauth::{AccessToken, Account, TokenSet};
+use crate::token_store::fast_agent::Layout;
+use crate::vault::RecordKind;
+use std::path::PathBuf;
+
+/// An entry of the keyring that goes once what it holds is in the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose it is.
+    pub layout: Layout,
+    /// What the token store finds it by.
+    pub id: String,
+    /// What it held when it was read: another token in it is newer than what moved.
+    pub access: AccessToken,
+}
+
+impl Entry {
+    /// As a person sees it.
+    pub fn place(&self) -> String {
+        let (service, user) = (self.layout.service(), self.layout.user(&self.id));
+        format!("keyring: {service}/{user}")
+    }
+}
+
+/// The account of an MCP server.
+pub(super) struct ServerLogin {
+    entry: Entry,
+    name: RecordName,
+    account: Account,
+}
+
+impl Logins {
+    /// Adds the account of a model provider.
+    pub fn add_account(
+        &mut self,
+        provider: &str,
+        entry: Entry,
+        tokens: &TokenSet,
+        config: &Config,
+    ) {
+        let place = entry.place();
+        let count = self.of_provider(provider);
+        let id = match count {
+            0 => format!("{provider}:fast-agent"),
+            n => format!("{provider}:fast-agent-{}", n + 1),
+        };
+        let Ok(id) = id.parse::<ProfileId>() else {
+            return self.leave(place, "its name is that of no provider");
+        };
+        match entry::of_tokens(provider, tokens, config) {
+            Ok(credential) => self.found.push(Login {
+                of: None,
+                path: PathBuf::from(place),
+                id,
+                credential,
+                entry: Some(entry),
+            }),
+            Err(why) => self.leave(place, why),
+        }
+    }
+
+    /// Adds the account of an MCP server.
+    pub fn add_server(&mut self, entry: Entry, name: RecordName, account: Account) {
+        self.servers.push(ServerLogin {
+            entry,
+            name,
+            account,
+        });
+    }
+
+    /// Notes something that stays where it is.
+    pub fn leave(&mut self, place: String, why: impl Into<String>) {
+        self.left.push(Left::new(place, why));
+    }
+
+    /// How many accounts of a provider came from the keyring so far.
+    fn of_provider(&self, provider: &str) -> usize {
+        let same = |login: &&Login| login.entry.is_some() && login.id.provider() == provider;
+        self.found.iter().filter(same).count()
+    }
+}
+
+impl Work<'_> {
+    /// Adds the accounts of MCP servers, under the names by which `auth` finds them.
+    pub(super) fn servers(&mut self, own: &mut Own) {
+        let logins = self.wish.logins;
+        for ServerLogin {
+            entry,
+            name,
+            account,
+        } in &logins.servers
+        {
+            let there = self.there.get(name);
+            let is_known = there.is_some_and(|info| is_of(&info.meta, account));
+            if there.is_some() && !is_known {
+                let why =
+                    format!("the vault has {name} already, with other tokens: remove one of them");
+                own.left.push(Left::new(entry.place(), why));
+                continue;
+            }
+            if !is_known && !self.records.contains_key(name) {
+                let record = NewRecord {
+                    name: name.clone(),
+                    kind: RecordKind::OAuth,
+                    meta: meta(None, Some(account)),
+                    value: account.to_secret(),
+                };
+                self.records.insert(name.clone(), record);
+            }
+            own.entries.push(entry.clone());
+        }
+    }
+}
