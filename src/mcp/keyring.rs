@@ -10,7 +10,7 @@
 
 use super::discovery::{Allowed, discover};
 use super::servers::McpServer;
-use super::sign_in::PROVIDER;
+use super::sign_in::{Held, PROVIDER};
 use crate::error::{Code, Failure};
 use crate::net::Http;
 use crate::oauth::client::ClientAuth;
@@ -67,13 +67,21 @@ pub struct InKeyring<'a> {
 }
 
 impl InKeyring<'_> {
-    /// The scope that was granted; nothing if nobody signed in.
+    /// The scopes that were granted, and by whom; nothing if nobody signed in.
     ///
     /// # Errors
     /// `keyring.*`.
-    pub fn scope(&self) -> Result<Option<String>, Failure> {
-        let held = self.store.load(self.id)?;
-        Ok(held.and_then(|mut held| held.metadata.remove(SCOPE)))
+    pub fn held(&self) -> Result<Held, Failure> {
+        let Some(held) = self.store.load(self.id)? else {
+            return Ok(Held::default());
+        };
+        let document = self.store.client_info(self.id)?;
+        let known = document.and_then(|document| read_client(&document).ok());
+        let issuer = known.and_then(|known| known.issuer);
+        Ok(Held::of(
+            issuer.map(|issuer| issuer.as_str().to_owned()),
+            held.metadata.get(SCOPE).map(String::as_str),
+        ))
     }
 
     /// Keeps an account that was signed in.

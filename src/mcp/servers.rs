@@ -4,6 +4,10 @@
 //! keys. An error names file, line and column, or server and member, and quotes nothing. A server
 //! that can't be used does not take the others with it.
 
+mod yaml;
+
+pub use yaml::MAX_MISTYPED;
+
 use super::identity::Identity;
 use crate::config::Trust;
 use crate::document::Document;
@@ -153,18 +157,6 @@ fn redirect(port: Option<u16>, path: Option<&str>) -> Redirect {
 }
 
 #[derive(Deserialize, Default)]
-struct ConfigWire {
-    #[serde(default)]
-    mcp: Option<McpWire>,
-}
-
-#[derive(Deserialize, Default)]
-struct McpWire {
-    #[serde(default)]
-    servers: Option<BTreeMap<String, Option<ServerWire>>>,
-}
-
-#[derive(Deserialize, Default)]
 struct ServerWire {
     #[serde(default)]
     transport: Option<String>,
@@ -221,15 +213,7 @@ pub fn from_yaml(
         let why = format!("{file} is larger than {MAX_YAML} bytes");
         return Err(Failure::new(Code::InputTooLarge, why));
     }
-    // A file of nothing but comments is a document without a value.
-    let wire: Option<ConfigWire> = serde_saphyr::from_str(text).map_err(|error| {
-        let place = error.location().map_or_else(String::new, |place| {
-            format!(", line {}, column {}", place.line(), place.column())
-        });
-        let why = format!("{file}{place}: not readable as YAML, or a member of the wrong type");
-        Failure::new(Code::ConfigInvalid, why)
-    })?;
-    let servers = wire.unwrap_or_default().mcp.and_then(|mcp| mcp.servers);
+    let found = yaml::read(text, file, named)?;
     let read = Reading {
         file,
         persist: Persist::Keyring,
@@ -237,7 +221,7 @@ pub fn from_yaml(
         variable,
         may_name_secrets: false,
     };
-    read.all(servers.unwrap_or_default())
+    read.all(found.wires, found.mistyped)
 }
 
 /// The servers of our own config.
@@ -258,14 +242,14 @@ pub fn from_config(
         return Err(invalid("mcp.servers is not an object"));
     };
     let mut wires = BTreeMap::new();
-    let mut mistyped = Vec::new();
+    let mut mistyped = BTreeMap::new();
     for (name, value) in servers {
         if let Ok(wire) = Option::<ServerWire>::deserialize(value) {
             wires.insert(name.clone(), wire);
         } else {
             let what = "a member is of the wrong type";
             let failure = invalid(&format!("mcp.servers.{}: {what}", named(name)));
-            mistyped.push((name.clone(), failure));
+            mistyped.insert(name.clone(), failure);
         }
     }
     let read = Reading {
@@ -275,9 +259,7 @@ pub fn from_config(
         variable: Some(&|_| None),
         may_name_secrets: trust == Trust::Own,
     };
-    let mut listed = read.all(wires)?;
-    listed.bad.extend(mistyped);
-    Ok(listed)
+    read.all(wires, mistyped)
 }
 
 /// A name as it may be shown in an error.
@@ -298,12 +280,19 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn all(&self, servers: BTreeMap<String, Option<ServerWire>>) -> Result<Listed, Failure> {
-        if servers.len() > MAX_SERVERS {
+    fn all(
+        &self,
+        servers: BTreeMap<String, Option<ServerWire>>,
+        mistyped: BTreeMap<String, Failure>,
+    ) -> Result<Listed, Failure> {
+        if servers.len() + mistyped.len() > MAX_SERVERS {
             let why = format!("{}: mcp.servers has over {MAX_SERVERS} entries", self.file);
             return Err(Failure::new(Code::ConfigInvalid, why));
         }
-        let mut listed = Listed::default();
+        let mut listed = Listed {
+            servers: Vec::new(),
+            bad: mistyped.into_iter().collect(),
+        };
         for (name, wire) in servers {
             match self.one(name.clone(), wire.unwrap_or_default()) {
                 Ok(server) => listed.servers.push(server),

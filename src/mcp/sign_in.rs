@@ -11,7 +11,7 @@ use crate::oauth::registration::{
     Registered, Registration, RegistrationError, read_registration, registration_request,
 };
 use crate::oauth::sign_in::SignInWith;
-use crate::oauth::{Class, ClientSecret, CodeFlow, Endpoint, NamedBy};
+use crate::oauth::{Class, ClientSecret, CodeFlow, Endpoint, Issuer, NamedBy};
 use crate::sign_in::{Person, SignedIn, Wish, with_browser};
 use crate::sys::random;
 
@@ -27,12 +27,38 @@ const OFFLINE: &str = "offline_access";
 pub struct With {
     /// What the server said to a request of this process; without it the server is asked.
     pub challenge: Option<Challenge>,
-    /// The scopes of the account that is there: they are asked for again with what is new.
-    pub held: Vec<String>,
+    /// What the account has that is there: it is asked for again with what is new.
+    pub held: Held,
     /// The secret of a client that was registered beforehand.
     pub client_secret: Option<ClientSecret>,
     /// What the person allows beyond the specification.
     pub allowed: Allowed,
+}
+
+/// The scopes of an account.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Who granted them. Nobody else is asked for them: scopes mean what their issuer says.
+    pub issuer: Option<String>,
+    /// The scopes.
+    pub scopes: Vec<String>,
+}
+
+impl Held {
+    /// Those of an account with this issuer and this scope.
+    pub fn of(issuer: Option<String>, scope: Option<&str>) -> Self {
+        let scopes = scope.unwrap_or_default().split_whitespace();
+        Self {
+            issuer,
+            scopes: scopes.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Those to ask this issuer for.
+    fn granted_by(self, issuer: &Issuer) -> Vec<String> {
+        let is_same = self.issuer.is_some_and(|granter| issuer.is(&granter));
+        if is_same { self.scopes } else { Vec::new() }
+    }
 }
 
 /// Signs in to a server.
@@ -54,12 +80,9 @@ pub fn sign_in(
         return Err(usage("its config says oauth: false"));
     }
     let more = with.challenge.as_ref().and_then(Challenge::missing_scopes);
-    let held: Vec<String> = with
-        .held
-        .into_iter()
-        .chain(more.unwrap_or_default())
-        .collect();
     let ground = discover(http, server, url, with.challenge, with.allowed)?;
+    let mut held = with.held.granted_by(&ground.metadata.issuer);
+    held.extend(more.unwrap_or_default());
     let mut provider = provider(server, url, &ground, &held);
     let asked = provider.scopes.join(" ");
     let registration = client(server, &ground)?;

@@ -224,6 +224,7 @@ impl Account {
                 .named_by
                 .as_ref()
                 .map(|server| server.url.to_string()),
+            issuer: self.client.issuer.clone(),
             scope: self.scope.clone(),
             client_id: self.client.client_id.clone(),
             identity: self.identity.clone(),
@@ -478,6 +479,8 @@ pub struct AccountInfo {
     pub provider: String,
     /// The server that the tokens are for, if it named who grants them.
     pub server: Option<String>,
+    /// Who granted them, if it has a name.
+    pub issuer: Option<String>,
     /// The scope that was granted.
     pub scope: Option<String>,
     /// The client's id: where the server issues it, the next sign-in comes with the same one.
@@ -499,6 +502,8 @@ struct InfoWire {
     provider: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     scope: Option<String>,
     #[serde(default)]
@@ -522,6 +527,7 @@ impl AccountInfo {
         let wire = InfoWire {
             provider: self.provider.clone(),
             server: self.server.clone(),
+            issuer: self.issuer.clone(),
             scope: self.scope.clone(),
             client_id: self.client_id.clone(),
             identity: self.identity.clone(),
@@ -545,6 +551,7 @@ impl AccountInfo {
         Some(Self {
             provider: wire.provider,
             server: wire.server,
+            issuer: wire.issuer,
             scope: wire.scope,
             client_id: wire.client_id,
             identity: wire.identity,

@@ -12,7 +12,7 @@ use crate::cli::session::{self, UnlockArgs};
 use crate::error::{Code, Failure};
 use crate::launch::Lookup;
 use crate::mcp::discovery::Allowed;
-use crate::mcp::sign_in::{With, sign_in};
+use crate::mcp::sign_in::{Held, With, sign_in};
 use crate::mcp::{Identity, McpServer, Persist, Transport};
 use crate::name::RecordName;
 use crate::net::http::{Client, Policy};
@@ -250,8 +250,7 @@ pub(super) fn authenticate(
     if let Place::Keyring(store) = place {
         let unlock = terms.unlock;
         kept::with(context, server, unlock, store, |kept| {
-            let held = kept.scope()?.unwrap_or_default();
-            let signed_in = browse(context, server, person, terms, &held)?;
+            let signed_in = browse(context, server, person, terms, kept.held()?)?;
             match kept.keep(&signed_in.account) {
                 Ok(()) => signed_in.stored(),
                 Err(failure) => {
@@ -273,10 +272,10 @@ pub(super) fn authenticate(
         Vec::new(),
     )?;
     let held = match there(service.as_mut(), &name)? {
-        Some((_, Some(info))) => info.scope.unwrap_or_default(),
-        _ => String::new(),
+        Some((_, Some(info))) => Held::of(info.issuer, info.scope.as_deref()),
+        _ => Held::default(),
     };
-    let signed_in = browse(context, server, person, terms, &held)
+    let signed_in = browse(context, server, person, terms, held)
         .doing(format!("sign in to {}", server.name))?;
     match seal(service.as_mut(), &name, &signed_in.account) {
         Ok(()) => signed_in.stored(),
@@ -293,17 +292,17 @@ pub(super) fn authenticate(
     }
 }
 
-/// Signs in: the account, which nobody stored yet. `held` are the scopes of the one before.
+/// Signs in: the account, which nobody stored yet. `held` is what the one before has.
 fn browse(
     context: &Context,
     server: &McpServer,
     person: &mut AtTerminal<'_>,
     terms: Terms<'_>,
-    held: &str,
+    held: Held,
 ) -> Result<SignedIn, Failure> {
     let secret = client_secret(context, server, terms.unlock);
     let with = With {
-        held: held.split_whitespace().map(str::to_owned).collect(),
+        held,
         client_secret: secret.map_err(CliError::into_reason)?,
         allowed: terms.allowed,
         challenge: terms.challenge,

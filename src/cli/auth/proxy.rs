@@ -12,7 +12,7 @@ use crate::cli::session::{self, UnlockArgs};
 use crate::error::{Code, Failure};
 use crate::mcp::keyring::Wanted;
 use crate::mcp::proxy::{self, Tokens};
-use crate::mcp::sign_in::{With, sign_in};
+use crate::mcp::sign_in::{Held, With, sign_in};
 use crate::mcp::{Identity, McpServer, Persist, Transport};
 use crate::name::RecordName;
 use crate::net::Http;
@@ -305,15 +305,13 @@ impl Keeper {
         challenge: Option<Challenge>,
     ) -> Result<(), Failure> {
         let secret = client_secret(&self.context, &self.server, &self.args.unlock);
-        let held = self
-            .kept()
-            .account
-            .as_ref()
-            .and_then(|account| account.scope.clone());
-        let held = held.unwrap_or_default();
+        let held = |account: &Account| {
+            Held::of(account.client.issuer.clone(), account.scope.as_deref())
+        };
+        let held = self.kept().account.as_ref().map(held);
         let with = With {
             challenge,
-            held: held.split_whitespace().map(str::to_owned).collect(),
+            held: held.unwrap_or_default(),
             client_secret: secret.map_err(CliError::into_reason)?,
             allowed: self.args.allowed.into(),
         };

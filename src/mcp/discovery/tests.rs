@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::mcp::servers::Persist;
-use crate::mcp::sign_in::{With, sign_in};
+use crate::mcp::sign_in::{Held, With, sign_in};
 use crate::oauth::HttpAnswer;
 use crate::oauth::challenge::TokenError;
 use crate::oauth::provider::FlowKind;
@@ -328,6 +328,10 @@ fn wish() -> Wish {
     }
 }
 
+fn held_of(issuer: &str, scopes: &str) -> Held {
+    Held::of(Some(issuer.to_owned()), Some(scopes))
+}
+
 /// Signs in with the right answer: the account's scope, and the page that was opened.
 fn signed_in(world: &World, server: &McpServer, held: &[&str]) -> (Option<String>, Endpoint) {
     let back = |url: &Endpoint| {
@@ -340,7 +344,7 @@ fn signed_in(world: &World, server: &McpServer, held: &[&str]) -> (Option<String
     };
     let mut person = Comes(back, None);
     let with = With {
-        held: held.iter().map(|scope| (*scope).to_owned()).collect(),
+        held: held_of("https://i.example", &held.join(" ")),
         ..With::default()
     };
     let done = sign_in(server, world, &mut person, &wish(), with).unwrap();
@@ -478,37 +482,47 @@ fn nobody_is_registered_where_nobody_can_be() {
     assert_eq!(tries, [true, false]);
 }
 
-/// Two refusals of the same scope: with what the config asks for, and with what is missing as well.
-#[test]
-fn a_scope_that_is_missing_goes_beside_those_of_the_config() {
-    let world = World::whole();
+/// The scopes that the page of a sign-in asks for, to which the person says no.
+fn asked_for(challenge: Challenge, held: Held) -> String {
     let server = McpServer {
         scopes: vec!["mine".to_owned()],
         ..server()
     };
-    let missing = |error| Challenge {
-        scopes: Some(vec!["more".to_owned()]),
-        error,
-        ..Challenge::default()
+    let back = |url: &Endpoint| {
+        let get = |name| parameter(url, name).unwrap();
+        let (redirect, state) = (get("redirect_uri"), get("state"));
+        format!("{redirect}?error=access_denied&state={state}&iss=https://i.example")
     };
-    let asked = |challenge: Challenge| {
-        // Says no, which ends it.
-        let back = |url: &Endpoint| {
-            let get = |name| parameter(url, name).unwrap();
-            let (redirect, state) = (get("redirect_uri"), get("state"));
-            format!("{redirect}?error=access_denied&state={state}&iss=https://i.example")
-        };
-        let mut person = Comes(back, None);
-        let with = With {
-            challenge: Some(challenge),
-            held: vec!["held".to_owned()],
-            ..With::default()
-        };
-        let outcome = sign_in(&server, &world, &mut person, &wish(), with);
-        assert!(outcome.is_err());
-        parameter(&person.1.unwrap(), "scope").unwrap()
+    let mut person = Comes(back, None);
+    let with = With {
+        challenge: Some(challenge),
+        held,
+        ..With::default()
     };
-    let lacks = Some(TokenError::InsufficientScope);
-    assert_eq!(asked(missing(lacks)), "held more mine");
-    assert_eq!(asked(missing(None)), "held mine");
+    let outcome = sign_in(&server, &World::whole(), &mut person, &wish(), with);
+    assert!(outcome.is_err());
+    parameter(&person.1.unwrap(), "scope").unwrap()
+}
+
+/// Two refusals of the same scope: with what the config asks for, and with what is missing as well.
+#[test]
+fn a_scope_that_is_missing_goes_beside_those_of_the_config() {
+    let asked = |error| {
+        let challenge = Challenge {
+            scopes: Some(vec!["more".to_owned()]),
+            error,
+            ..Challenge::default()
+        };
+        asked_for(challenge, held_of("https://i.example", "held"))
+    };
+    assert_eq!(asked(Some(TokenError::InsufficientScope)), "held more mine");
+    assert_eq!(asked(None), "held mine");
+}
+
+#[test]
+fn nobody_is_asked_for_the_scopes_of_another_issuer() {
+    let asked = |held| asked_for(Challenge::default(), held);
+    assert_eq!(asked(held_of("https://i.example/", "held")), "held mine");
+    assert_eq!(asked(held_of("https://old.example", "held")), "mine");
+    assert_eq!(asked(Held::of(None, Some("held"))), "mine");
 }

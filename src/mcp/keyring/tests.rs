@@ -161,7 +161,9 @@ fn a_token_that_is_refused_is_renewed_in_place_and_only_once() {
         "{sent}"
     );
     // What the server did not repeat stays.
-    assert_eq!(kept.scope().unwrap().as_deref(), Some("a b"));
+    let held = kept.held().unwrap();
+    assert_eq!(held.issuer.as_deref(), Some("https://i.example"));
+    assert_eq!(held.scopes, ["a", "b"]);
 }
 
 #[test]

@@ -149,10 +149,8 @@ fn an_error_names_the_place_and_quotes_nothing() {
         "{syntax}"
     );
     let typed = one("      url: [canary]\n");
-    assert!(
-        typed.starts_with("fastagent.config.yaml, line 4, column "),
-        "{typed}"
-    );
+    let place = "fastagent.config.yaml, line 4, column 12: mcp.servers.a: a member is of";
+    assert!(typed.starts_with(place), "{typed}");
     for (body, place) in [
         ("      url: http://canary.example/\n", ".url: is not https"),
         ("      transport: http\n", ".url: is missing"),
@@ -295,6 +293,40 @@ fn a_bad_server_leaves_the_others_alone() {
     assert!(bad["b"].message.contains("mcp.servers.b.url: is not https"));
     assert_eq!(listed.servers.len(), 1);
     assert_eq!(listed.servers[0].name, "c");
+}
+
+#[test]
+fn a_server_of_the_wrong_type_in_a_yaml_leaves_the_others_alone() {
+    let text = "mcp:\n  servers:\n    a: {url: 'https://a.example'}\n    b: [canary]\n    \
+                c:\n      url: 'https://c.example'\n      auth:\n        redirect_port: canary\n    \
+                d: {url: 'https://d.example'}\nmore: [1]\n";
+    let listed = listed_in_yaml(text).unwrap();
+    let names: Vec<&str> = listed.servers.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["a", "d"]);
+    let said: Vec<String> = listed.bad.into_iter().map(|(_, f)| f.message).collect();
+    let expected = |place: &str, name: &str| {
+        format!(
+            "fastagent.config.yaml, line {place}: mcp.servers.{name}: a member is of the wrong type"
+        )
+    };
+    assert_eq!(
+        said,
+        [expected("4, column 8", "b"), expected("8, column 24", "c")]
+    );
+    // What is wrong anywhere else concerns the file.
+    for whole in ["mcp: [1]\n", "mcp: {servers: [canary]}\n", "[mcp]\n"] {
+        let failure = listed_in_yaml(whole).unwrap_err();
+        assert!(failure.message.contains("not readable as YAML"), "{failure}");
+    }
+    let cut = format!("{text}x: [");
+    assert!(listed_in_yaml(&cut).is_err());
+    let many = |count: usize| {
+        let servers = (0..count).map(|i| format!("    s{i}: 7\n"));
+        let text = format!("mcp:\n  servers:\n{}", servers.collect::<String>());
+        listed_in_yaml(&text).map(|listed| listed.bad.len())
+    };
+    assert_eq!(many(MAX_MISTYPED), Ok(MAX_MISTYPED));
+    assert!(many(MAX_MISTYPED + 1).is_err());
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn an_account_reads_back_whole() {
     // What stands beside it names the server without the key that its address may hold.
     let info = account.info();
     assert_eq!(info.server.as_deref(), Some("https://api.example/mcp"));
+    assert_eq!(info.issuer.as_deref(), Some("https://acme.example"));
     assert_eq!(AccountInfo::from_json(&info.to_json()), Some(info));
     let bare = Account {
         client: ClientOf {
