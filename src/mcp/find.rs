@@ -1,4 +1,5 @@
-//! Where fast-agent's config is: in the folder one works in, or in one above it.
+//! Where fast-agent's config is: in its home, in the folder one works in (0.8), or in one above it
+//! (before 0.8).
 //!
 //! A file that others can write to does not count unless a person names it: it says where people
 //! sign in.
@@ -7,10 +8,17 @@ use super::servers::{Listed, MAX_YAML, Variable, from_yaml};
 use crate::error::{Code, Failure};
 use crate::source::path::{PathProblem, check_mode, check_owner};
 use crate::store::files;
+use std::iter;
 use std::path::{Path, PathBuf};
 
-/// What fast-agent calls its config.
-pub const CONFIG: &str = "fastagent.config.yaml";
+/// What fast-agent calls its config: from 0.8 on any of these, before it the last.
+pub const CONFIGS: [&str; 3] = [
+    "fast-agent.yaml",
+    "fast-agent.config.yaml",
+    "fastagent.config.yaml",
+];
+/// The folder that is fast-agent's home in a project, from 0.8 on.
+pub const HOME: &str = ".fast-agent";
 /// How many folders upwards are looked into.
 pub const MAX_PARENTS: usize = 64;
 
@@ -19,16 +27,33 @@ pub const MAX_PARENTS: usize = 64;
 pub struct Found {
     /// The nearest config that counts.
     pub path: Option<PathBuf>,
-    /// Those before it that don't, each a file or its folder, and why.
-    pub skipped: Vec<(PathBuf, PathProblem)>,
+    /// The places before it that don't count, each a file or its folder, and why.
+    pub skipped: Vec<(PathBuf, Skipped)>,
 }
 
-/// The config nearest above `folder`, itself included, that nobody but us or root can change.
-pub fn find(folder: &Path) -> Found {
+/// Why a config does not count.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Skipped {
+    /// Others could have written it.
+    #[error("{0}")]
+    Place(#[from] PathProblem),
+    /// There is another one beside it, so that fast-agent reads neither.
+    #[error("holds more than one config of fast-agent")]
+    Several,
+}
+
+/// The config in fast-agent's home, else the nearest above `folder`, itself included, that nobody
+/// but us or root can change. Without a `home` that is [`HOME`] in `folder`.
+pub fn find(home: Option<&Path>, folder: &Path) -> Found {
+    let home = home.map_or_else(|| folder.join(HOME), Path::to_owned);
+    let parents = folder.ancestors().take(MAX_PARENTS);
     let mut found = Found::default();
-    for folder in folder.ancestors().take(MAX_PARENTS) {
-        let path = folder.join(CONFIG);
-        if !path.is_file() {
+    for folder in iter::once(home.as_path()).chain(parents) {
+        let paths = CONFIGS.map(|name| folder.join(name));
+        let mut paths = paths.into_iter().filter(|path| path.is_file());
+        let Some(path) = paths.next() else { continue };
+        if paths.next().is_some() {
+            found.skipped.push((folder.to_owned(), Skipped::Several));
             continue;
         }
         match check(folder, &path) {
@@ -36,7 +61,7 @@ pub fn find(folder: &Path) -> Found {
                 found.path = Some(path);
                 break;
             }
-            Err(skipped) => found.skipped.push(skipped),
+            Err((place, problem)) => found.skipped.push((place, problem.into())),
         }
     }
     found
@@ -82,23 +107,61 @@ mod tests {
         set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
+    /// Makes a config that counts.
+    fn put(folder: &Path, name: &str) -> PathBuf {
+        std::fs::create_dir_all(folder).unwrap();
+        let path = folder.join(name);
+        write(&path, "").unwrap();
+        mode(folder, 0o755);
+        mode(&path, 0o644);
+        path
+    }
+
+    #[test]
+    fn the_home_comes_first_then_the_nearest_folder_with_one_config() {
+        let top = TempDir::new().unwrap();
+        let inner = top.path().join("inner");
+        let [preferred, middle, legacy] = CONFIGS;
+        let far = put(top.path(), legacy);
+        let near = put(&inner, middle);
+        let path = |home: Option<&Path>| find(home, &inner).path;
+        assert_eq!(path(None), Some(near.clone()));
+        let own = put(&inner.join(HOME), preferred);
+        assert_eq!(path(None), Some(own));
+        let elsewhere = top.path().join("elsewhere");
+        assert_eq!(path(Some(&elsewhere)), Some(near));
+        let named = put(&elsewhere, legacy);
+        assert_eq!(path(Some(&elsewhere)), Some(named));
+        // fast-agent reads neither of two.
+        let outer = top.path().join("outer");
+        put(&outer, legacy);
+        put(&outer, preferred);
+        let found = find(None, &outer);
+        assert_eq!(found.path, Some(far));
+        assert_eq!(found.skipped, [(outer, Skipped::Several)]);
+    }
+
+    #[test]
+    fn so_many_folders_upwards_are_looked_into_and_no_more() {
+        let top = TempDir::new().unwrap();
+        let config = put(top.path(), CONFIGS[2]);
+        let down = |count: usize| top.path().join(["d"].repeat(count).join("/"));
+        assert_eq!(find(None, &down(MAX_PARENTS - 1)).path, Some(config));
+        assert_eq!(find(None, &down(MAX_PARENTS)).path, None);
+    }
+
     #[test]
     fn a_found_config_that_others_can_write_is_skipped() {
         let top = TempDir::new().unwrap();
         let inner = top.path().join("inner");
-        std::fs::create_dir(&inner).unwrap();
-        let (far, near) = (top.path().join(CONFIG), inner.join(CONFIG));
-        for (folder, file) in [(top.path(), &far), (inner.as_path(), &near)] {
-            write(file, "").unwrap();
-            mode(folder, 0o755);
-            mode(file, 0o644);
-        }
-        assert_eq!(find(&inner).path, Some(near.clone()));
+        let far = put(top.path(), CONFIGS[2]);
+        let near = put(&inner, CONFIGS[2]);
+        assert_eq!(find(None, &inner).path, Some(near.clone()));
         let skipped = |place: &Path, bits| {
-            let found = find(&inner);
+            let found = find(None, &inner);
             assert_eq!(found.path, Some(far.clone()));
             let problem = PathProblem::TooOpen { mode: bits };
-            assert_eq!(found.skipped, [(place.to_owned(), problem)]);
+            assert_eq!(found.skipped, [(place.to_owned(), problem.into())]);
         };
         for (place, bits, before) in [
             (&near, 0o664, 0o644),

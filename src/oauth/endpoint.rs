@@ -74,6 +74,18 @@ impl Endpoint {
         Self(url)
     }
 
+    /// What a reference on a page of this URL means (RFC 3986 section 5).
+    ///
+    /// # Errors
+    /// That is no endpoint.
+    pub fn join(&self, reference: &str) -> Result<Self, EndpointError> {
+        if reference.len() > MAX_URL {
+            return Err(EndpointError::TooLong);
+        }
+        let url = self.0.join(reference).map_err(|_| EndpointError::NotUrl)?;
+        url.as_str().parse()
+    }
+
     /// The URL with these parameters after those that it has.
     ///
     /// # Errors
@@ -224,6 +236,23 @@ mod tests {
         let long = "b".repeat(MAX_URL);
         let refused = endpoint.with_query([("y", long.as_str())].into_iter());
         assert_eq!(refused, Err(EndpointError::TooLong));
+    }
+
+    #[test]
+    fn references_are_resolved_and_checked() {
+        let base: Endpoint = "https://a.example/b/sse?x".parse().unwrap();
+        let to = |reference: &str| base.join(reference).map(String::from);
+        let own = |path: &str| Ok(format!("https://a.example{path}"));
+        assert_eq!(to("/messages?id=1"), own("/messages?id=1"));
+        assert_eq!(to("messages"), own("/b/messages"));
+        assert_eq!(to("//o.example/"), Ok("https://o.example/".to_owned()));
+        assert_eq!(to("http://a.example/"), Err(EndpointError::Scheme));
+        assert_eq!(to("https://["), Err(EndpointError::NotUrl));
+        let long = |len: usize| to(&"b".repeat(len));
+        let base = "https://a.example/b/".len();
+        assert!(long(MAX_URL - base).is_ok());
+        assert_eq!(long(MAX_URL - base + 1), Err(EndpointError::TooLong));
+        assert_eq!(long(MAX_URL + 1), Err(EndpointError::TooLong));
     }
 
     #[test]

@@ -78,7 +78,8 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn pass(&self) {
+    /// Waits until it is open.
+    pub fn pass(&self) {
         let open = self.0.0.lock().unwrap();
         let wait = self.0.1.wait_timeout_while(open, PATIENCE, |open| !*open);
         assert!(*wait.unwrap().0, "nobody opened the gate");

@@ -3,9 +3,11 @@
 use super::client::{Client, text};
 use super::script::{Script, result};
 use super::server::{Home, Mcp, query};
-use crate::idp::{Idp, Options};
+use crate::idp::{Gate, Idp, Options};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn opaque() -> Options {
     Options {
@@ -235,4 +237,83 @@ fn a_server_that_forgets_every_session_hangs_nothing() {
         assert!(why.contains("HTTP 404"), "{why}");
     }
     client.end();
+}
+
+#[test]
+fn what_wants_no_answer_is_never_lost() {
+    let gate = Gate::default();
+    let told = Arc::new(AtomicUsize::new(0));
+    let (held, count) = (gate.clone(), told.clone());
+    let server = Script::start(false, move |request| {
+        if request.contains("\"notifications/progress\"") {
+            held.pass();
+            count.fetch_add(1, Ordering::Relaxed);
+            return "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned();
+        }
+        let body = result(request).to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+    });
+    let home = server.home();
+    let mut client = Client::start(&home, &["tools"]);
+    client.ask(0, "initialize", json!({}));
+    // More than may be on their way at once, behind one that takes its time.
+    let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress"});
+    for _ in 0..200 {
+        client.say(&progress);
+    }
+    gate.open();
+    client.ask(1, "tools/list", json!({}));
+    client.end();
+    assert_eq!(told.load(Ordering::Relaxed), 200);
+}
+
+#[test]
+fn what_is_not_answered_in_time_is_answered_with_an_error_once_the_client_went_away() {
+    let server = Script::start(false, |request| match request.contains("\"initialize\"") {
+        true => {
+            let body = result(request).to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+            format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+        }
+        false => String::new(),
+    });
+    let home = server.home();
+    let mut client = Client::start(&home, &["tools"]);
+    client.ask(0, "initialize", json!({}));
+    client.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
+    let answer: Value = serde_json::from_str(&client.end().0).unwrap();
+    assert_eq!(answer["id"], json!(1));
+    let why = "the client went away before the answer";
+    assert_eq!(answer["error"]["message"], json!(why));
+}
+
+#[test]
+fn who_cancels_makes_room() {
+    let mcp = Mcp::open();
+    let home = Home::new();
+    home.config(&json!({"mcp": {"servers": {
+        "http": {"url": mcp.url(), "auth": {"oauth": false}},
+        "sse": {"transport": "sse", "url": mcp.old_url(), "auth": {"oauth": false}},
+    }}}));
+    for name in ["http", "sse"] {
+        let mut client = Client::start(&home, &[name]);
+        client.initialize();
+        // In all more than may be on their way at once.
+        for round in 0..4 {
+            for id in 100 * round + 1..100 * round + 32 {
+                let hang = json!({"name": "hang", "arguments": {}});
+                let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+                    "params": hang});
+                client.say(&call);
+                let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+                    "params": {"requestId": id}});
+                client.say(&cancel);
+            }
+            let hello = json!({"name": "hello", "arguments": {}});
+            let (before, answer) = client.ask(100 * round + 99, "tools/call", hello);
+            assert_eq!((before, text(&answer)), (Vec::new(), "hi"), "{name}");
+        }
+        client.end();
+    }
 }

@@ -14,6 +14,7 @@ pub struct Script {
 
 impl Script {
     /// `closes`: it closes each connection after its answer, without having said so.
+    /// What it answers nothing to stays without an answer.
     pub fn start(closes: bool, answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -38,11 +39,18 @@ impl Script {
         Self { port }
     }
 
+    /// A state folder whose config knows it.
     pub fn home(&self) -> Home {
+        self.home_with("http")
+    }
+
+    /// The same, with another transport.
+    pub fn home_with(&self, transport: &str) -> Home {
         let url = format!("http://127.0.0.1:{}/mcp", self.port);
         let home = Home::new();
         let auth = json!({"oauth": false});
-        home.config(&json!({"mcp": {"servers": {"tools": {"url": url, "auth": auth}}}}));
+        home.config(&json!({"mcp": {"servers": {"tools": {
+            "transport": transport, "url": url, "auth": auth}}}}));
         home
     }
 }

@@ -6,9 +6,11 @@
 //   issuer   who grants its tokens; `null`: it wants none
 //   scope    the scope that every request needs
 // The first line of stdout is `ready PORT`. It ends when stdin does, so it never outlives a test.
+// Streamable HTTP is at /mcp, the transport before it at /sse with /messages.
 //
-// Tools: `hello` greets; `write` needs the scope `api:write`; `count` tells three numbers as
-// notifications before its answer. GET /test/requests answers what came to /mcp, in order, as a
+// Tools: `hello` greets; `write` needs the scope `api:write`; `hang` never
+// answers; `count` tells three numbers as
+// notifications before its answer. GET /test/requests answers what came to those, in order, as a
 // list of `METHOD what`: the methods of JSON-RPC, and the digest of the token. GET
 // /test/refuse?token=T refuses that token from now on; GET /test/forget forgets all sessions.
 
@@ -23,6 +25,7 @@ const require = createRequire(`${modules}/`);
 const sdk = '@modelcontextprotocol/sdk/dist/esm';
 const { McpServer } = await load(`${sdk}/server/mcp.js`);
 const { StreamableHTTPServerTransport } = await load(`${sdk}/server/streamableHttp.js`);
+const { SSEServerTransport } = await load(`${sdk}/server/sse.js`);
 const { requireBearerAuth } = await load(`${sdk}/server/auth/middleware/bearerAuth.js`);
 const { InvalidTokenError } = await load(`${sdk}/server/auth/errors.js`);
 const express = require('express');
@@ -39,14 +42,19 @@ const sessions = new Map();
 app.get('/test/requests', (_req, res) => res.json(requests));
 const refused = new Set();
 app.get('/test/refuse', (req, res) => res.json([...refused.add(req.query.token)]));
-app.get('/test/forget', (_req, res) => { sessions.clear(); res.json([]); });
+app.get('/test/forget', async (_req, res) => {
+  sessions.clear();
+  await Promise.all([...streams.values()].map((transport) => transport.close()));
+  res.json([]);
+});
 
 const server = await new Promise((resolve) => {
   const listening = app.listen(0, '127.0.0.1', () => resolve(listening));
 });
 const { port } = server.address();
 const resource = `http://127.0.0.1:${port}/mcp`;
-const metadata = `http://127.0.0.1:${port}/.well-known/oauth-protected-resource/mcp`;
+const resources = [resource, `http://127.0.0.1:${port}/sse`];
+const metadataOf = (path) => `http://127.0.0.1:${port}/.well-known/oauth-protected-resource/${path}`;
 
 // Asks the authorization server what a token is worth (RFC 7662).
 const verifier = {
@@ -56,27 +64,27 @@ const verifier = {
     });
     const answer = await fetch(`${issuer}/token/introspection`, { method: 'POST', body });
     const said = await answer.json();
-    if (!said.active || refused.has(token) || said.aud !== resource) throw new InvalidTokenError('not for this server');
+    if (!said.active || refused.has(token) || !resources.includes(said.aud)) throw new InvalidTokenError('not for this server');
     return {
       token, clientId: said.client_id, scopes: (said.scope ?? '').split(' '), expiresAt: said.exp,
     };
   },
 };
 
-app.get('/.well-known/oauth-protected-resource/mcp', (_req, res) => {
+app.get('/.well-known/oauth-protected-resource/:path', (req, res) => {
   if (!issuer) return res.status(404).end();
   return res.json({
-    resource, authorization_servers: [issuer], scopes_supported: [scope],
+    resource: `http://127.0.0.1:${port}/${req.params.path}`, authorization_servers: [issuer], scopes_supported: [scope],
     bearer_methods_supported: ['header'],
   });
 });
 
 // Every message that needs more than every request needs it is told so before it is handled.
-const stepUp = (req, res, next) => {
+const stepUp = (path) => (req, res, next) => {
   const call = req.body?.method === 'tools/call' && req.body.params?.name;
   if (!issuer || call !== 'write' || req.auth?.scopes.includes('api:write')) return next();
   res.set('WWW-Authenticate', 'Bearer error="insufficient_scope", '
-    + `scope="api:write", resource_metadata="${metadata}"`);
+    + `scope="api:write", resource_metadata="${metadataOf(path)}"`);
   return res.status(403).json({ error: 'insufficient_scope' });
 };
 
@@ -91,6 +99,7 @@ const make = () => {
   const mcp = new McpServer({ name: 'tests', version: '1' }, { capabilities: { logging: {} } });
   mcp.tool('hello', async () => ({ content: [{ type: 'text', text: 'hi' }] }));
   mcp.tool('write', async () => ({ content: [{ type: 'text', text: 'written' }] }));
+  mcp.tool('hang', () => new Promise(() => {}));
   mcp.tool('count', async (extra) => {
     for (let i = 1; i <= 3; i += 1) {
       await extra.sendNotification({
@@ -116,8 +125,23 @@ const handle = async (req, res) => {
   }
   return transport.handleRequest(req, res, req.body);
 };
-const guards = issuer
-  ? [requireBearerAuth({ verifier, requiredScopes: [scope], resourceMetadataUrl: metadata }), stepUp]
-  : [];
-app.all('/mcp', note, ...guards, handle);
+const guards = (path) => (issuer ? [
+  requireBearerAuth({ verifier, requiredScopes: [scope], resourceMetadataUrl: metadataOf(path) }),
+  stepUp(path),
+] : []);
+app.all('/mcp', note, ...guards('mcp'), handle);
+
+// The transport of revision 2024-11-05: forgetting a session ends its stream.
+const streams = new Map();
+app.get('/sse', note, ...guards('sse'), async (_req, res) => {
+  const transport = new SSEServerTransport('/messages', res);
+  streams.set(transport.sessionId, transport);
+  transport.onclose = () => streams.delete(transport.sessionId);
+  await make().connect(transport);
+});
+app.post('/messages', note, ...guards('sse'), (req, res) => {
+  const transport = streams.get(req.query.sessionId);
+  if (!transport) return res.status(404).json({ error: 'no such session' });
+  return transport.handlePostMessage(req, res, req.body);
+});
 process.stdout.write(`ready ${port}\n`);

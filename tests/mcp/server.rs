@@ -68,6 +68,11 @@ impl Mcp {
         format!("{}/mcp", self.identity())
     }
 
+    /// Where it speaks the transport before streamable HTTP.
+    pub fn old_url(&self) -> String {
+        format!("{}/sse", self.identity())
+    }
+
     /// Under which its tokens are kept.
     pub fn identity(&self) -> String {
         format!("http://{}:{}", self.host, self.port)

@@ -13,7 +13,7 @@ use crate::error::{Code, Failure};
 use crate::mcp::keyring::Wanted;
 use crate::mcp::proxy::{self, Tokens};
 use crate::mcp::sign_in::{Held, With, sign_in};
-use crate::mcp::{Identity, McpServer, Persist, Transport};
+use crate::mcp::{Identity, McpServer, Persist};
 use crate::name::RecordName;
 use crate::net::Http;
 use crate::net::http::{Client, Policy};
@@ -67,20 +67,11 @@ pub(super) fn run(context: &Context, args: ProxyArgs) -> Done {
     let servers = Servers::read(context, &args.config)?;
     let server = server(context, &servers, &args.server, DOING)?;
     servers.tell_origin(context, &server);
-    let refuse = |why: &str| {
-        let why = format!("{}: {why}", server.name);
-        CliError::because(DOING, Code::Usage, why)
+    let Some(url) = server.url.clone() else {
+        let why = format!("{}: it is a child process, and wants no OAuth", server.name);
+        return Err(CliError::because(DOING, Code::Usage, why));
     };
-    let url = match (&server.url, server.transport) {
-        (Some(url), Transport::Http) => url.clone(),
-        (_, Transport::Sse) => {
-            return Err(refuse(
-                "the transport sse (revision 2024-11-05) is not spoken here; most such servers \
-                 also have a URL for streamable HTTP",
-            ));
-        }
-        _ => return Err(refuse("it is a child process, and wants no OAuth")),
-    };
+    let transport = server.transport;
     let name = Identity::of(url.as_str()).record();
     let name = name.map_err(Failure::from).doing(DOING)?;
     let stdin = std::io::stdin().lock();
@@ -96,7 +87,7 @@ pub(super) fn run(context: &Context, args: ProxyArgs) -> Done {
         told: AtomicBool::new(false),
         server,
     };
-    proxy::run(&url, Arc::new(keeper), stdin, stdout).doing(DOING)?;
+    proxy::run(&url, transport, Arc::new(keeper), stdin, stdout).doing(DOING)?;
     Ok(0)
 }
 
@@ -305,9 +296,8 @@ impl Keeper {
         challenge: Option<Challenge>,
     ) -> Result<(), Failure> {
         let secret = client_secret(&self.context, &self.server, &self.args.unlock);
-        let held = |account: &Account| {
-            Held::of(account.client.issuer.clone(), account.scope.as_deref())
-        };
+        let held =
+            |account: &Account| Held::of(account.client.issuer.clone(), account.scope.as_deref());
         let held = self.kept().account.as_ref().map(held);
         let with = With {
             challenge,

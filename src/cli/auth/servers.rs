@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Where the servers are read from.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ConfigArgs {
-    /// A fastagent.config.yaml; else the nearest in this folder or above
+    /// A config of fast-agent; else that of its home, or the nearest in this folder or above
     #[arg(short = 'c', long, value_name = "PATH")]
     config_path: Option<String>,
 }
@@ -143,12 +143,18 @@ fn read_named(named: &str) -> Result<Listed, Failure> {
 /// environment, and if it can't be read the rest goes on without it.
 fn read_found(context: &Context) -> (Option<PathBuf>, Listed) {
     let here = std::env::current_dir().ok();
-    let found = here.map(|folder| find::find(&folder)).unwrap_or_default();
+    // As fast-agent has it, from 0.8 on.
+    let home = ["FAST_AGENT_HOME", "ENVIRONMENT_DIR"].map(std::env::var_os);
+    let home = home.into_iter().flatten().find(|home| !home.is_empty());
+    let found = here.map(|folder| {
+        let home = home.map(|home| folder.join(home));
+        find::find(home.as_deref(), &folder)
+    });
+    let found = found.unwrap_or_default();
     for (path, problem) in found.skipped {
         let path = shown_path(&path);
         context.out.warn(&format!(
-            "{path} {problem}: its {} is not read, unless -c names it",
-            find::CONFIG
+            "{path} {problem}: that config of fast-agent is not read, unless -c names it"
         ));
     }
     let Some(path) = found.path else {

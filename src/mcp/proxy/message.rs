@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// The largest message in bytes: 16 MiB.
 pub const MAX_MESSAGE: usize = 16 << 20;
 
+/// What a client says once it has taken the server's first answer.
+pub const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
 /// The code of an error that this program answers with (JSON-RPC 2.0 section 5.1, reserved for
 /// implementations).
 const ERROR: i32 = -32_000;
@@ -50,6 +53,11 @@ impl Head {
         wire.is_ok_and(|wire| wire.method.is_none() && wire.id.is_some() && wire.id == self.id)
     }
 
+    /// The id as a key; `None` if it wants no answer.
+    pub fn key(&self) -> Option<String> {
+        self.id.as_ref().map(Value::to_string)
+    }
+
     /// True for the first request of a session.
     pub fn is_initialize(&self) -> bool {
         self.id.is_some() && self.method.as_deref() == Some("initialize")
@@ -64,6 +72,31 @@ impl Head {
 /// A string or a number, which is what an id can be.
 fn is_id(id: &Value) -> bool {
     id.is_string() || id.is_number()
+}
+
+/// The key of the request that a message answers.
+pub fn answered(message: &[u8]) -> Option<String> {
+    let wire: Wire = serde_json::from_slice(message).ok()?;
+    let id = wire.id.filter(|_| wire.method.is_none())?;
+    Some(id.to_string())
+}
+
+/// The id of the request that a message with this head cancels.
+pub fn cancelled(message: &[u8], head: &Head) -> Option<Value> {
+    #[derive(Deserialize)]
+    struct Cancels {
+        params: Named,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named {
+        request_id: Value,
+    }
+    if head.method.as_deref() != Some("notifications/cancelled") {
+        return None;
+    }
+    let cancels: Cancels = serde_json::from_slice(message).ok()?;
+    Some(cancels.params.request_id)
 }
 
 /// The answer to a request with this id that could not be passed on; `null`: to what had none.
@@ -158,6 +191,25 @@ mod tests {
         }
         let told = head(r#"{"method":"x"}"#);
         assert!(!told.is_answered_by(b"{\"id\":null,\"result\":{}}"));
+    }
+
+    #[test]
+    fn a_request_has_one_key_wherever_it_is_named() {
+        let request = head(r#"{"id":"\u00e9","method":"x"}"#);
+        let key = request.key();
+        assert!(key.is_some());
+        assert_eq!(answered("{\"id\":\"\u{e9}\",\"error\":{}}".as_bytes()), key);
+        assert_eq!(answered(br#"{"id":"\u00e9","method":"y"}"#), None);
+        let cancels = |text: &str| cancelled(text.as_bytes(), &head(text));
+        let method = "notifications/cancelled";
+        let told = format!(r#"{{"method":"{method}","params":{{"requestId":"\u00e9"}}}}"#);
+        assert_eq!(cancels(&told), request.id);
+        for no in [
+            r#"{"method":"notifications/cancelled"}"#,
+            r#"{"method":"x","params":{"requestId":1}}"#,
+        ] {
+            assert_eq!(cancels(no), None);
+        }
     }
 
     #[test]

@@ -7,29 +7,36 @@
 //! | [`message`] | what of a message matters |
 //! | [`events`] | streams of server-sent events |
 //! | `upstream` | the server's side of streamable HTTP (revisions 2025-03-26 to 2025-11-25) |
+//! | `sse` | the server's side of the transport before it (revision 2024-11-05) |
+//! | `limits` | how often a server may have something done once more |
 //!
 //! Invariants: every request gets an answer, if only an error; messages that want none are passed
-//! on in their order; the token goes to the server's own URL and nowhere else; nothing but messages
+//! on in their order; the token goes to the server's own origin and nowhere else; nothing but messages
 //! is written to the output. Keeping tokens is not here: see [`Tokens`].
 
 pub mod events;
+mod limits;
 pub mod message;
+mod sse;
 mod upstream;
 
 use crate::error::{Code, Failure};
+use crate::mcp::Transport;
+use crate::net::http::Stop;
 use crate::oauth::challenge::Challenge;
 use crate::oauth::{AccessToken, Endpoint};
 use message::{Head, MAX_MESSAGE};
 use serde_json::Value;
+use sse::Sse;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use upstream::Upstream;
+use upstream::{Sink, Upstream};
 
-/// The most messages that are on their way at once.
+/// The most requests that are on their way at once, and the most messages that want no answer.
 pub const MAX_IN_FLIGHT: usize = 64;
 /// How long answers that are on their way are waited for once the client has gone.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -69,24 +76,58 @@ fn held<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The messages that are on their way, each with its id if it wants an answer.
+/// A message on its way: its id if it wants an answer, and what ends the waiting for that.
+#[derive(Clone)]
+struct OnItsWay {
+    id: Option<Value>,
+    stop: Stop,
+}
+
+/// The messages that are on their way.
 #[derive(Default)]
 struct InFlight {
-    messages: Mutex<BTreeMap<u64, Option<Value>>>,
+    messages: Mutex<BTreeMap<u64, OnItsWay>>,
     next: AtomicU64,
     less: Condvar,
 }
 
 impl InFlight {
-    /// One more; `None` if there are too many.
-    fn enter(&self, id: Option<Value>) -> Option<u64> {
+    /// One more; `None` if it is a request, and there are too many. What wants no answer, and so
+    /// can't be told that there are too many, waits: those before it go one by one, in bounded time.
+    fn enter(&self, id: Option<Value>) -> Option<(u64, Stop)> {
         let mut messages = held(&self.messages);
-        let fits = messages.len() < MAX_IN_FLIGHT;
+        while !has_room(&messages, id.is_some()) {
+            if id.is_some() {
+                return None;
+            }
+            let waited = self.less.wait(messages);
+            messages = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
-        fits.then(|| {
-            messages.insert(ticket, id);
-            ticket
-        })
+        let stop = Stop::default();
+        let message = OnItsWay {
+            id,
+            stop: stop.clone(),
+        };
+        messages.insert(ticket, message);
+        Some((ticket, stop))
+    }
+
+    /// Ends the waiting for the answer to this request, if somebody waits for it.
+    fn cancel(&self, id: &Value) {
+        held(&self.messages).retain(|_, message| {
+            let ends = message.id.as_ref() == Some(id);
+            if ends {
+                message.stop.stop();
+            }
+            !ends
+        });
+        self.less.notify_all();
+    }
+
+    /// True unless it was cancelled, or is too late.
+    fn is_waited_for(&self, ticket: u64) -> bool {
+        held(&self.messages).contains_key(&ticket)
     }
 
     fn leave(&self, ticket: u64) {
@@ -108,14 +149,50 @@ impl InFlight {
         }
         std::mem::take(&mut *messages)
             .into_values()
-            .flatten()
+            .filter_map(|message| message.id)
             .collect()
+    }
+}
+
+/// True if there is room for one more request, or for one more that wants no answer.
+fn has_room(messages: &BTreeMap<u64, OnItsWay>, is_request: bool) -> bool {
+    let same = |message: &&OnItsWay| message.id.is_some() == is_request;
+    messages.values().filter(same).count() < MAX_IN_FLIGHT
+}
+
+/// The server, by its transport.
+enum Server {
+    Http(Box<Upstream>),
+    Sse(Box<Sse>),
+}
+
+impl Server {
+    fn exchange(&self, passing: &Passing, write: Sink<'_>) -> Result<(), Failure> {
+        let (line, head) = (&passing.line, &passing.head);
+        match self {
+            Server::Http(upstream) => upstream.exchange(line, head, &passing.stop, write),
+            Server::Sse(sse) => sse.exchange(line, head),
+        }
+    }
+
+    fn listen(&self, write: Sink<'_>) {
+        match self {
+            Server::Http(upstream) => upstream.listen(write),
+            Server::Sse(sse) => sse.listen(write),
+        }
+    }
+
+    /// Ends the session. The older transport's ends with its stream.
+    fn close(&self) {
+        if let Server::Http(upstream) = self {
+            upstream.close();
+        }
     }
 }
 
 /// What all threads of a bridge share.
 struct Bridge {
-    upstream: Upstream,
+    server: Server,
     output: Output,
     in_flight: InFlight,
     /// Somebody takes what the server says of itself.
@@ -127,6 +204,7 @@ struct Passing {
     line: Vec<u8>,
     head: Head,
     ticket: u64,
+    stop: Stop,
 }
 
 /// Passes messages on until the input ends, and then answers what nobody answered in time.
@@ -135,16 +213,25 @@ struct Passing {
 /// The input can't be read, or nothing can be sent to a server at all (`oauth.unavailable`).
 pub fn run(
     url: &Endpoint,
+    transport: Transport,
     tokens: Arc<dyn Tokens>,
     input: impl BufRead,
     output: Box<dyn Write + Send>,
 ) -> Result<(), Failure> {
+    let upstream = Upstream::new(url, tokens)?;
     let bridge = Arc::new(Bridge {
-        upstream: Upstream::new(url, tokens)?,
+        server: match transport {
+            Transport::Sse => Server::Sse(Box::new(Sse::new(upstream, url))),
+            Transport::Http | Transport::Stdio => Server::Http(Box::new(upstream)),
+        },
         output: Output(Mutex::new(output)),
         in_flight: InFlight::default(),
         listens: AtomicBool::new(false),
     });
+    if transport == Transport::Sse {
+        // Answers, too, come from there.
+        bridge.listen();
+    }
     let (sender, receiver) = channel();
     let dispatcher = bridge.clone();
     let dispatching = std::thread::Builder::new().spawn(move || dispatcher.dispatch(&receiver));
@@ -156,7 +243,7 @@ pub fn run(
             "the client went away before the answer",
         ));
     }
-    bridge.upstream.close();
+    bridge.server.close();
     read.map_err(|error| {
         let text = format!("the client's messages can't be read: {error}");
         Failure::new(Code::FileIo, text)
@@ -188,14 +275,19 @@ impl Bridge {
                 self.output.message(&message::error(&Value::Null, why));
                 continue;
             };
-            let Some(ticket) = self.in_flight.enter(head.id.clone()) else {
+            let Some((ticket, stop)) = self.in_flight.enter(head.id.clone()) else {
                 if let Some(id) = &head.id {
-                    let why = format!("more than {MAX_IN_FLIGHT} messages are on their way");
+                    let why = format!("more than {MAX_IN_FLIGHT} requests are on their way");
                     self.output.message(&message::error(id, &why));
                 }
                 continue;
             };
-            let passing = Passing { line, head, ticket };
+            let passing = Passing {
+                line,
+                head,
+                ticket,
+                stop,
+            };
             // The dispatcher ends after this thread, not before.
             if sender.send(passing).is_err() {
                 return Ok(());
@@ -227,11 +319,14 @@ impl Bridge {
     }
 
     fn exchange(&self, passing: &Passing) {
+        if let Some(id) = message::cancelled(&passing.line, &passing.head) {
+            self.in_flight.cancel(&id);
+        }
         let mut write = |message: &[u8]| self.output.message(message);
-        let outcome = self
-            .upstream
-            .exchange(&passing.line, &passing.head, &mut write);
-        if let (Err(failure), Some(id)) = (outcome, &passing.head.id) {
+        let outcome = self.server.exchange(passing, &mut write);
+        if let (Err(failure), Some(id)) = (outcome, &passing.head.id)
+            && self.in_flight.is_waited_for(passing.ticket)
+        {
             self.output.message(&message::error(id, &failure.message));
         }
         self.in_flight.leave(passing.ticket);
@@ -246,7 +341,7 @@ impl Bridge {
         // Without a thread the server's own messages are missed, and answers still come.
         drop(std::thread::Builder::new().spawn(move || {
             let mut write = |message: &[u8]| bridge.output.message(message);
-            bridge.upstream.listen(&mut write);
+            bridge.server.listen(&mut write);
             bridge.listens.store(false, Ordering::Relaxed);
         }));
     }
@@ -260,15 +355,30 @@ mod tests {
     #[test]
     fn messages_on_their_way_have_a_limit_and_an_end() {
         let in_flight = InFlight::default();
+        let enter = |id: Option<Value>| in_flight.enter(id);
         let tickets: Vec<u64> = (0..MAX_IN_FLIGHT)
-            .map(|i| in_flight.enter((i > 0).then(|| json!(i))).unwrap())
+            .map(|i| enter(Some(json!(i))).unwrap().0)
             .collect();
-        assert_eq!(in_flight.enter(Some(json!("more"))), None);
+        assert!(enter(Some(json!("more"))).is_none());
+        let told: Vec<u64> = (0..MAX_IN_FLIGHT).map(|_| enter(None).unwrap().0).collect();
+        // One past it waits for room, and is not lost.
+        assert!(!has_room(&held(&in_flight.messages), false));
+        std::thread::scope(|scope| {
+            let one_more = scope.spawn(|| in_flight.enter(None));
+            in_flight.leave(told[0]);
+            assert!(one_more.join().unwrap().is_some());
+        });
+        assert!(!has_room(&held(&in_flight.messages), false));
+        in_flight.cancel(&json!(1));
+        assert!(!in_flight.is_waited_for(tickets[1]));
         for ticket in &tickets[2..] {
+            assert!(in_flight.is_waited_for(*ticket));
             in_flight.leave(*ticket);
         }
-        // The first wants no answer.
-        assert_eq!(in_flight.drain(Duration::from_millis(1)), [json!(1)]);
+        // What wants no answer gets none.
+        let (limit, start) = (Duration::from_millis(1), Instant::now());
+        assert_eq!(in_flight.drain(limit), [json!(0)]);
+        assert!(start.elapsed() >= limit);
         assert!(in_flight.drain(DRAIN_LIMIT).is_empty());
     }
 }

@@ -1,43 +1,29 @@
 //! The server's side: streamable HTTP with a session, a token, and what a server may ask for.
 
 use super::events::{Events, TooLarge};
-use super::message::{Head, MAX_MESSAGE, agreed_revision, one_line};
+use super::limits::{Reopenings, SignIns};
+use super::message::{Head, INITIALIZED, MAX_MESSAGE, agreed_revision, one_line};
 use super::{Tokens, held};
 use crate::error::{Code, Failure};
-use crate::net::http::{NetError, Session, Streamed};
+use crate::net::http::{NetError, Session, Stop, Streamed};
 use crate::oauth::challenge::{Challenge, TokenError};
 use crate::oauth::{AccessToken, Endpoint, HttpRequest, Method};
 use crate::secret::SecretValue;
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a person is asked to sign in for one message.
 const MAX_SIGN_INS: usize = 2;
-/// How often a person is asked within [`A_WHILE`].
-const MAX_SIGN_INS_A_WHILE: usize = 5;
-/// See [`MAX_SIGN_INS_A_WHILE`].
-const A_WHILE: Duration = Duration::from_secs(600);
-/// A server that refuses tokens so soon after somebody signed in would refuse the next one too.
-const JUST_NOW: Duration = Duration::from_secs(60);
 /// The longest session id.
 const MAX_SESSION_ID: usize = 1024;
 /// How long the end of a session is waited for.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long what wants no answer may hold up what comes after it.
 const TOLD_LIMIT: Duration = Duration::from_secs(10);
-/// The first wait before a stream is opened again, and the longest.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// See [`FIRST_WAIT`].
-const MAX_WAIT: Duration = Duration::from_secs(60);
-/// How often in a row a stream is opened again in vain.
-const MAX_REOPENINGS: u32 = 10;
-
 const ACCEPT: &[u8] = b"application/json, text/event-stream";
-const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// Takes a message for the client; false if nobody reads any more.
-type Write<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 pub(super) struct Upstream {
     session: Session,
@@ -66,23 +52,16 @@ struct Opened {
     revision: Option<String>,
 }
 
-/// What is known of earlier sign-ins.
-#[derive(Default)]
-struct SignIns {
-    /// The latest.
-    at: VecDeque<Instant>,
-    /// When the last one gave a token.
-    granted: Option<Instant>,
-    /// The scopes that a person was asked for and that did not come: nobody is asked twice.
-    in_vain: BTreeSet<Vec<String>>,
-}
-
 /// A request to the server, before it has a token.
 #[derive(Clone, Copy)]
-struct Call<'a> {
+pub(super) struct Call<'a> {
     method: Method,
+    /// `None`: the server's own.
+    url: Option<&'a Endpoint>,
     line: Option<&'a [u8]>,
     last_event: Option<&'a str>,
+    /// Ends the waiting for its answer.
+    stop: Option<&'a Stop>,
     /// For the time up to the first line of the answer.
     limit: Option<Duration>,
     stage: Stage,
@@ -100,11 +79,13 @@ enum Stage {
 }
 
 impl<'a> Call<'a> {
-    fn post(line: &'a [u8], head: &Head) -> Self {
+    pub(super) fn post(line: &'a [u8], head: &Head) -> Self {
         Self {
             method: Method::Post,
+            url: None,
             line: Some(line),
             last_event: None,
+            stop: None,
             limit: head.id.is_none().then_some(TOLD_LIMIT),
             stage: match head.is_initialize() {
                 true => Stage::Begins,
@@ -113,11 +94,29 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn get(last_event: Option<&'a str>) -> Self {
+    /// The same, until this ends it.
+    pub(super) fn until(self, stop: &'a Stop) -> Self {
+        Self {
+            stop: Some(stop),
+            ..self
+        }
+    }
+
+    /// The same to another address of the server.
+    pub(super) fn to(self, url: &'a Endpoint) -> Self {
+        Self {
+            url: Some(url),
+            ..self
+        }
+    }
+
+    pub(super) fn get(last_event: Option<&'a str>) -> Self {
         Self {
             method: Method::Get,
+            url: None,
             line: None,
             last_event,
+            stop: None,
             limit: None,
             stage: Stage::Within,
         }
@@ -152,11 +151,12 @@ impl Upstream {
         &self,
         line: &[u8],
         head: &Head,
-        write: Write<'_>,
+        stop: &Stop,
+        write: Sink<'_>,
     ) -> Result<(), Failure> {
-        let answer = self.granted(&Call::post(line, head))?;
+        let answer = self.granted(&Call::post(line, head).until(stop))?;
         let id = session_id(&answer);
-        self.take(answer, head, &mut |message| {
+        self.take(answer, head, stop, &mut |message| {
             if head.is_initialize() && head.is_answered_by(message) {
                 // Before the client can send what comes next.
                 *held(&self.state) = State {
@@ -176,14 +176,15 @@ impl Upstream {
         &'a self,
         mut answer: Streamed<'a>,
         head: &Head,
-        write: Write<'_>,
+        stop: &Stop,
+        write: Sink<'_>,
     ) -> Result<(), Failure> {
         let kind = answer.header("content-type").unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default();
         let kind = kind.trim().to_ascii_lowercase();
         match kind.as_str() {
             _ if head.id.is_none() => Ok(()),
-            "text/event-stream" => self.stream(answer, head, write),
+            "text/event-stream" => self.stream(answer, head, stop, write),
             "application/json" => {
                 let body = whole(&mut answer)?;
                 let line = one_line(&body).ok_or_else(|| broken("an answer that is no JSON"))?;
@@ -200,10 +201,11 @@ impl Upstream {
         &'a self,
         mut answer: Streamed<'a>,
         head: &Head,
-        write: Write<'_>,
+        stop: &Stop,
+        write: Sink<'_>,
     ) -> Result<(), Failure> {
         let mut events = Events::new();
-        let mut failures = 0;
+        let mut reopenings = Reopenings::default();
         loop {
             let mut ended = Ok(());
             loop {
@@ -221,30 +223,30 @@ impl Upstream {
                     let Some(line) = one_line(&event.data) else {
                         continue;
                     };
-                    failures = 0;
+                    reopenings.begin_anew();
                     write(&line);
                     if head.is_answered_by(&line) {
                         return Ok(());
                     }
                 }
             }
-            failures += 1;
-            if events.last_id().is_none() || failures > MAX_REOPENINGS {
+            let wait = reopenings.wait(events.retry_ms());
+            let last = events.last_id().filter(|_| !stop.is_stopped());
+            let (Some(_), Some(wait)) = (last, wait) else {
                 ended?;
                 return Err(broken("a stream that ended before the answer"));
-            }
-            std::thread::sleep(wait(&events, 0));
+            };
+            std::thread::sleep(wait);
             events = events.resumed();
-            answer = self.granted(&Call::get(events.last_id()))?;
+            answer = self.granted(&Call::get(events.last_id()).until(stop))?;
         }
     }
 
     /// The server's own messages, until it has none.
-    pub(super) fn listen(&self, write: Write<'_>) {
+    pub(super) fn listen(&self, write: Sink<'_>) {
         let mut events = Events::new();
-        let mut failures = 0;
-        while failures < MAX_REOPENINGS {
-            failures += 1;
+        let mut reopenings = Reopenings::default();
+        loop {
             match self.granted(&Call::get(events.last_id())) {
                 Ok(mut answer) => {
                     while let Ok(Some(chunk)) = answer.chunk() {
@@ -255,7 +257,7 @@ impl Upstream {
                             let Some(line) = one_line(&event.data) else {
                                 continue;
                             };
-                            failures = 0;
+                            reopenings.begin_anew();
                             if !write(&line) {
                                 return;
                             }
@@ -266,7 +268,10 @@ impl Upstream {
                 Err(failure) if failure.code != Code::OAuthUnavailable => return,
                 Err(_) => {}
             }
-            std::thread::sleep(wait(&events, failures));
+            let Some(wait) = reopenings.wait(events.retry_ms()) else {
+                return;
+            };
+            std::thread::sleep(wait);
             events = events.resumed();
         }
     }
@@ -293,7 +298,7 @@ impl Upstream {
     }
 
     /// Sends with a token, and does what the server asks for until it takes the request.
-    fn granted(&self, call: &Call<'_>) -> Result<Streamed<'_>, Failure> {
+    pub(super) fn granted(&self, call: &Call<'_>) -> Result<Streamed<'_>, Failure> {
         let mut tried = Tried::default();
         let mut token = match self.tokens.token(None) {
             Err(failure) if failure.code == Code::OAuthSignIn => {
@@ -365,19 +370,18 @@ impl Upstream {
         }
         let wanted = challenge.scopes.clone().unwrap_or_default();
         let for_more = challenge.error == Some(TokenError::InsufficientScope);
-        earlier.check(&wanted, for_more)?;
-        earlier.at.push_back(Instant::now());
+        earlier.begin(&wanted, for_more)?;
         let signed_in = self.tokens.sign_in(challenge);
         let declined = signed_in
             .as_ref()
             .is_err_and(|failure| failure.code == Code::OAuthDenied);
         // A server that wants the same scopes again did not grant them; who said no means it.
         if for_more || declined {
-            earlier.in_vain.insert(wanted);
+            earlier.was_in_vain(wanted);
         }
         signed_in?;
         let token = self.tokens.token(None)?;
-        earlier.granted = Some(Instant::now());
+        earlier.was_granted();
         Ok(token)
     }
 
@@ -394,7 +398,7 @@ impl Upstream {
             content_type: call.line.map(|_| "application/json"),
             accept_json: false,
             authorization: token.map(AccessToken::bearer),
-            ..HttpRequest::get(self.url.clone())
+            ..HttpRequest::get(call.url.unwrap_or(&self.url).clone())
         };
         let accept: &[u8] = match call.method {
             Method::Get => b"text/event-stream",
@@ -411,8 +415,9 @@ impl Upstream {
         if let Some(id) = call.last_event {
             request.headers.push(("last-event-id", text(id.as_bytes())));
         }
-        self.session
-            .send(&request, call.line.map(<[u8]>::to_vec), call.limit)
+        let body = call.line.map(<[u8]>::to_vec);
+        let stop = call.stop.cloned().unwrap_or_default();
+        self.session.send(&request, body, call.limit, &stop)
     }
 
     /// Opens a session again that the server has forgotten, as the client opened it. Until that is
@@ -432,7 +437,7 @@ impl Upstream {
         let answer = self.granted(&Call::post(&initialize, &head))?;
         let id = session_id(&answer);
         let mut revision = None;
-        self.take(answer, &head, &mut |message| {
+        self.take(answer, &head, &Stop::default(), &mut |message| {
             if head.is_answered_by(message) {
                 revision = agreed_revision(message);
             }
@@ -444,27 +449,6 @@ impl Upstream {
             ..Call::post(INITIALIZED, &Head::default())
         };
         self.granted(&told)?;
-        Ok(())
-    }
-}
-
-impl SignIns {
-    /// Refuses to ask a person for what can't help.
-    fn check(&mut self, wanted: &Vec<String>, for_more: bool) -> Result<(), Failure> {
-        let refuse = |text: &str| Err(Failure::new(Code::OAuthSignIn, text));
-        let useless = self.granted.is_some_and(|at| at.elapsed() < JUST_NOW);
-        if useless && !for_more {
-            return refuse("the server refuses the token that somebody just signed in for");
-        }
-        if self.in_vain.contains(wanted) {
-            return refuse("a person was asked for this before, and it did not come");
-        }
-        while self.at.front().is_some_and(|at| at.elapsed() > A_WHILE) {
-            self.at.pop_front();
-        }
-        if self.at.len() >= MAX_SIGN_INS_A_WHILE {
-            return refuse("the server asks for sign-ins again and again; try later");
-        }
         Ok(())
     }
 }
@@ -481,13 +465,6 @@ fn is_session_id(id: &str) -> bool {
     (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// How long to wait before a stream is opened again: what the server asks for, within bounds.
-fn wait(events: &Events, failures: u32) -> Duration {
-    let own = FIRST_WAIT.saturating_mul(1 << failures.min(6));
-    let asked = events.retry_ms().map(Duration::from_millis);
-    asked.unwrap_or(own).clamp(FIRST_WAIT, MAX_WAIT)
-}
-
 /// The body of an answer, up to [`MAX_MESSAGE`].
 fn whole(answer: &mut Streamed<'_>) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
@@ -501,45 +478,13 @@ fn whole(answer: &mut Streamed<'_>) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-fn broken(what: &str) -> Failure {
+pub(super) fn broken(what: &str) -> Failure {
     Failure::new(Code::OAuthInvalid, format!("the server sent {what}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_person_is_not_asked_for_what_can_not_help() {
-        let mut earlier = SignIns::default();
-        let (one, none) = (vec!["a".to_owned()], Vec::new());
-        assert!(earlier.check(&none, false).is_ok());
-        earlier.in_vain.insert(one.clone());
-        assert!(earlier.check(&one, true).is_err());
-        assert!(earlier.check(&none, false).is_ok());
-        earlier.granted = Some(Instant::now());
-        assert!(earlier.check(&none, false).is_err());
-        assert!(earlier.check(&none, true).is_ok(), "more scopes may help");
-        earlier.granted = None;
-        for _ in 0..MAX_SIGN_INS_A_WHILE {
-            assert!(earlier.check(&none, false).is_ok());
-            earlier.at.push_back(Instant::now());
-        }
-        assert!(earlier.check(&none, false).is_err());
-    }
-
-    #[test]
-    fn a_server_has_no_say_in_a_hot_loop() {
-        let retry = |ms: &str| {
-            let mut events = Events::new();
-            events.take(format!("retry: {ms}\n\n").as_bytes()).unwrap();
-            wait(&events, 0)
-        };
-        assert_eq!(retry("0"), FIRST_WAIT);
-        assert_eq!(retry("2500"), Duration::from_millis(2500));
-        assert_eq!(retry("3600000"), MAX_WAIT);
-        assert_eq!(wait(&Events::new(), 99), MAX_WAIT);
-    }
 
     #[test]
     fn session_ids_are_printable_and_bounded() {

@@ -316,7 +316,10 @@ fn a_server_of_the_wrong_type_in_a_yaml_leaves_the_others_alone() {
     // What is wrong anywhere else concerns the file.
     for whole in ["mcp: [1]\n", "mcp: {servers: [canary]}\n", "[mcp]\n"] {
         let failure = listed_in_yaml(whole).unwrap_err();
-        assert!(failure.message.contains("not readable as YAML"), "{failure}");
+        assert!(
+            failure.message.contains("not readable as YAML"),
+            "{failure}"
+        );
     }
     let cut = format!("{text}x: [");
     assert!(listed_in_yaml(&cut).is_err());

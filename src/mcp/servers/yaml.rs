@@ -49,7 +49,10 @@ pub(super) fn read(text: &str, file: &str, named: fn(&str) -> String) -> Result<
         };
         match at.take() {
             Some(name) if mistyped.len() < MAX_MISTYPED => {
-                let what = format!("mcp.servers.{}: a member is of the wrong type", named(&name));
+                let what = format!(
+                    "mcp.servers.{}: a member is of the wrong type",
+                    named(&name)
+                );
                 mistyped.insert(name, invalid(error.location(), &what));
             }
             _ => {

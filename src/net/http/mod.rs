@@ -13,7 +13,7 @@ mod fault;
 mod stream;
 
 pub use fault::{Denied, Fault, NetError, Peer};
-pub use stream::{IDLE_LIMIT, Session, Streamed};
+pub use stream::{IDLE_LIMIT, Session, Stop, Streamed};
 
 use crate::oauth::address::Class;
 use crate::oauth::endpoint::Endpoint;

@@ -10,17 +10,58 @@ use crate::oauth::endpoint::Endpoint;
 use crate::oauth::request::HttpRequest;
 use bytes::Bytes;
 use reqwest::Response;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 /// How long a server may say nothing in the middle of an answer, or before it: an hour.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// How long a connection that nobody uses is kept: less than most servers do.
 const KEEP_LIMIT: Duration = Duration::from_secs(3);
+
+/// Ends the waiting for an answer, from another thread. What waits then fails as if the connection
+/// had broken, and so does all that begins later.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<Stopping>);
+
+#[derive(Debug, Default)]
+struct Stopping {
+    stopped: AtomicBool,
+    notify: Notify,
+}
+
+impl Stop {
+    /// Ends it, for good.
+    pub fn stop(&self) {
+        self.0.stopped.store(true, Ordering::SeqCst);
+        self.0.notify.notify_one();
+    }
+
+    /// True once it was ended.
+    pub fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::SeqCst)
+    }
+
+    /// What comes of this, or `None` once it was ended. For one waiting at a time.
+    async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let (mut work, mut stopped) = (pin!(work), pin!(self.0.notify.notified()));
+        poll_fn(|context| {
+            if stopped.as_mut().poll(context).is_ready() || self.is_stopped() {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(context).map(Some)
+        })
+        .await
+    }
+}
 
 /// A server that is spoken with for long.
 pub struct Session {
@@ -68,7 +109,8 @@ impl Session {
 
     /// Sends a request once; its answer is read from what comes back. `body` takes the place of the
     /// request's own where it is no secret, and too large for locked memory. `limit` is for the
-    /// time up to the answer's first line; `None`: [`IDLE_LIMIT`].
+    /// time up to the answer's first line; `None`: [`IDLE_LIMIT`]. `stop` ends the waiting for the
+    /// answer and its parts.
     ///
     /// # Errors
     /// No answer began.
@@ -77,6 +119,7 @@ impl Session {
         request: &HttpRequest,
         body: Option<Vec<u8>>,
         limit: Option<Duration>,
+        stop: &Stop,
     ) -> Result<Streamed<'_>, NetError> {
         let not_sent = |fault| NetError::NotSent(self.peer.clone(), fault);
         let mut sending = self
@@ -91,13 +134,15 @@ impl Session {
         let limit = limit.unwrap_or(IDLE_LIMIT);
         let sent = self
             .runtime
-            .block_on(async { tokio::time::timeout(limit, sending.send()).await });
-        let late = |_| NetError::Lost(self.peer.clone(), Fault::Answer(limit));
-        let response = sent.map_err(late)?;
+            .block_on(async { tokio::time::timeout(limit, stop.or(sending.send())).await });
+        let lost = |fault| NetError::Lost(self.peer.clone(), fault);
+        let response = sent.map_err(|_| lost(Fault::Answer(limit)))?;
+        let response = response.ok_or_else(|| lost(Fault::Broken))?;
         let response =
             response.map_err(|error| fault::of_sending(self.peer.clone(), &error, &self.policy))?;
         Ok(Streamed {
             session: self,
+            stop: stop.clone(),
             status: response.status().as_u16(),
             challenges: challenges(response.headers()),
             response,
@@ -124,6 +169,7 @@ fn look_after(runtime: &Arc<Runtime>) -> io::Result<UnixStream> {
 /// An answer that is still coming.
 pub struct Streamed<'a> {
     session: &'a Session,
+    stop: Stop,
     /// The status.
     pub status: u16,
     /// Each `WWW-Authenticate`, up to [`super::MAX_CHALLENGES`] bytes.
@@ -142,13 +188,25 @@ impl Streamed<'_> {
     /// # Errors
     /// The connection ended early, or nothing came for [`IDLE_LIMIT`].
     pub fn chunk(&mut self) -> Result<Option<Bytes>, NetError> {
-        let chunk = self.session.runtime.block_on(self.response.chunk());
-        chunk.map_err(|error| {
-            let fault = match error.is_timeout() {
-                true => Fault::Answer(IDLE_LIMIT),
-                false => Fault::Broken,
-            };
-            NetError::Lost(self.session.peer.clone(), fault)
+        self.chunk_within(IDLE_LIMIT)
+    }
+
+    /// The same, with a limit of its own.
+    ///
+    /// # Errors
+    /// The connection ended early, or nothing came in time.
+    pub fn chunk_within(&mut self, limit: Duration) -> Result<Option<Bytes>, NetError> {
+        let lost = |fault| NetError::Lost(self.session.peer.clone(), fault);
+        let (response, stop) = (&mut self.response, &self.stop);
+        let chunk = self
+            .session
+            .runtime
+            .block_on(async { tokio::time::timeout(limit, stop.or(response.chunk())).await });
+        let chunk = chunk.map_err(|_| lost(Fault::Answer(limit)))?;
+        let chunk = chunk.ok_or_else(|| lost(Fault::Broken))?;
+        chunk.map_err(|error| match error.is_timeout() {
+            true => lost(Fault::Answer(IDLE_LIMIT)),
+            false => lost(Fault::Broken),
         })
     }
 }

@@ -507,3 +507,29 @@ fn many_requests_at_once_do_not_wait_for_a_stalled_one() {
     drop(held);
     assert_eq!(lost(slow.join().unwrap().unwrap_err()), Fault::Broken);
 }
+
+#[test]
+fn the_next_part_of_an_answer_has_its_limit_and_can_be_given_up() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab";
+    let (url, server) = serve(move |mut stream| {
+        read_request(&stream);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    });
+    let session = Session::new(&url).unwrap();
+    let stop = Stop::default();
+    let request = HttpRequest::get(url);
+    let mut answer = session.send(&request, None, None, &stop).unwrap();
+    assert_eq!(answer.chunk().unwrap().as_deref(), Some(&b"ab"[..]));
+    let limit = Duration::from_millis(10);
+    let late = lost(answer.chunk_within(limit).unwrap_err());
+    assert_eq!(late, Fault::Answer(limit));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| answer.chunk().unwrap_err());
+        stop.stop();
+        assert_eq!(lost(waiting.join().unwrap()), Fault::Broken);
+    });
+    let refused = session.send(&request, None, None, &stop).err();
+    assert_eq!(lost(refused.unwrap()), Fault::Broken);
+    drop(server.join().unwrap());
+}
