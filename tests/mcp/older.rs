@@ -1,5 +1,5 @@
-//! `reseal auth proxy` and the transport of revision 2024-11-05, HTTP with server-sent events, as the
-//! official SDK's server speaks it.
+//! `reseal auth proxy` and the transport of revision 2024-11-05, HTTP with server-sent events, as
+//! the official SDK's server speaks it.
 
 use super::client::{Client, text};
 use super::script::Script;

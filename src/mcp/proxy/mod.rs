@@ -11,8 +11,8 @@
 //! | `limits` | how often a server may have something done once more |
 //!
 //! Invariants: every request gets an answer, if only an error; messages that want none are passed
-//! on in their order; the token goes to the server's own origin and nowhere else; nothing but messages
-//! is written to the output. Keeping tokens is not here: see [`Tokens`].
+//! on in their order; the token goes to the server's own origin and nowhere else; nothing but
+//! messages is written to the output. Keeping tokens is not here: see [`Tokens`].
 
 pub mod events;
 mod limits;
@@ -93,7 +93,8 @@ struct InFlight {
 
 impl InFlight {
     /// One more; `None` if it is a request, and there are too many. What wants no answer, and so
-    /// can't be told that there are too many, waits: those before it go one by one, in bounded time.
+    /// can't be told that there are too many, waits: those before it go one by one, each in
+    /// bounded time.
     fn enter(&self, id: Option<Value>) -> Option<(u64, Stop)> {
         let mut messages = held(&self.messages);
         while !has_room(&messages, id.is_some()) {

@@ -306,7 +306,8 @@ fn a_server_of_the_wrong_type_in_a_yaml_leaves_the_others_alone() {
     let said: Vec<String> = listed.bad.into_iter().map(|(_, f)| f.message).collect();
     let expected = |place: &str, name: &str| {
         format!(
-            "fastagent.config.yaml, line {place}: mcp.servers.{name}: a member is of the wrong type"
+            "fastagent.config.yaml, line {place}: mcp.servers.{name}: a member is of the wrong \
+             type"
         )
     };
     assert_eq!(
