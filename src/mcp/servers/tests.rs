@@ -298,8 +298,8 @@ fn a_bad_server_leaves_the_others_alone() {
 #[test]
 fn a_server_of_the_wrong_type_in_a_yaml_leaves_the_others_alone() {
     let text = "mcp:\n  servers:\n    a: {url: 'https://a.example'}\n    b: [canary]\n    \
-                c:\n      url: 'https://c.example'\n      auth:\n        redirect_port: canary\n    \
-                d: {url: 'https://d.example'}\nmore: [1]\n";
+                c:\n      url: 'https://c.example'\n      auth:\n        redirect_port: canary\n\
+                \x20   d: {url: 'https://d.example'}\nmore: [1]\n";
     let listed = listed_in_yaml(text).unwrap();
     let names: Vec<&str> = listed.servers.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["a", "d"]);
