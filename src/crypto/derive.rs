@@ -102,8 +102,19 @@ pub fn derive_record(
     version: u64,
     nonce: &[u8; 24],
 ) -> Key<Record> {
+    Key::build(|out| derive_record_into(values, id, version, nonce, out))
+}
+
+/// [`derive_record`] in place of the key of another record.
+pub fn derive_record_into(
+    values: &Key<ValueRoot>,
+    id: &[u8; 16],
+    version: u64,
+    nonce: &[u8; 24],
+    out: &mut [u8; 32],
+) {
     let version = version.to_le_bytes();
-    Key::build(|out| expand(values.expose(), &[RECORD, id, &version, nonce], out))
+    expand(values.expose(), &[RECORD, id, &version, nonce], out);
 }
 
 /// `okm = Exp(Ext(vault_id ‖ slot_id, secret), ctx, 64)`: the wrapping key and the slot's public

@@ -177,13 +177,18 @@ impl<P: Purpose> Key<P> {
 
     /// Makes a key in place.
     pub fn build(fill: impl FnOnce(&mut [u8; 32])) -> Self {
-        let mut bytes = LockedBytes::zeroed(Self::LEN);
-        if let Ok(array) = bytes.as_mut_slice().try_into() {
-            fill(array);
-        }
-        Self {
-            bytes,
+        let mut key = Self {
+            bytes: LockedBytes::zeroed(Self::LEN),
             purpose: PhantomData,
+        };
+        key.rebuild(fill);
+        key
+    }
+
+    /// Makes another key in the place of this one.
+    pub fn rebuild(&mut self, fill: impl FnOnce(&mut [u8; 32])) {
+        if let Ok(array) = self.bytes.as_mut_slice().try_into() {
+            fill(array);
         }
     }
 

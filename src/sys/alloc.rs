@@ -49,7 +49,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for ZeroOnFree<A> {
 /// # Safety
 /// `block` must point at `len` writable bytes that nobody else uses.
 #[inline(never)]
-unsafe fn wipe(block: *mut u8, len: usize) {
+pub(super) unsafe fn wipe(block: *mut u8, len: usize) {
     // SAFETY: the caller vouches for the range. The empty assembly block takes the pointer, so the
     // compiler must assume that the zeros are read.
     unsafe {

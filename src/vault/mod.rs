@@ -53,6 +53,7 @@ pub use replay::{CatchUp, Replay, Step};
 pub use slot::{NewSlot, Slot, SlotKind};
 pub use snapshot::{Rewrite, Rewritten, SnapshotWriter};
 pub use state::{Usage, Vault};
+pub use value::Room;
 
 #[cfg(test)]
 mod tests;

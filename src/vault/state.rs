@@ -3,7 +3,8 @@
 use super::index::{Entry, Index, Record};
 use super::limits::{COMPACT_BYTES, COMPACT_FRAMES};
 use super::record::{Head, Intent, RecordInfo, RecordKind, ValueAt, VersionInfo};
-use super::{Header, SubKeys, VaultError, VaultMeta, value};
+use super::value::{self, Room};
+use super::{Header, SubKeys, VaultError, VaultMeta};
 use crate::crypto::derive::derive_intent_tag;
 use crate::name::RecordName;
 use crate::secret::SecretValue;
@@ -182,7 +183,17 @@ impl Vault {
 
     /// Opens a value; `blob` is what stands in the file at `at`.
     pub fn open_value(&self, at: &ValueAt, blob: &[u8]) -> Result<SecretValue, VaultError> {
-        value::open(&self.keys, at, blob)
+        self.open_value_in(&mut Room::default(), at, blob)
+    }
+
+    /// [`Vault::open_value`] for many values one after the other, in one room.
+    pub fn open_value_in(
+        &self,
+        room: &mut Room,
+        at: &ValueAt,
+        blob: &[u8],
+    ) -> Result<SecretValue, VaultError> {
+        value::open(&self.keys, at, blob, room)
     }
 
     /// The vault's own metadata.

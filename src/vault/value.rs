@@ -3,10 +3,11 @@
 use super::VaultError;
 use super::record::ValueAt;
 use super::{RecordId, RecordKind, SubKeys};
-use crate::crypto::derive::{VALUE_AAD, derive_record};
+use crate::crypto::derive::{Record, VALUE_AAD, derive_record, derive_record_into};
 use crate::crypto::{Random, aead, make_bytes};
-use crate::secret::{MAX_VALUE, SecretValue};
+use crate::secret::{Key, MAX_VALUE, SecretValue};
 use crate::sys::arena::LockedBytes;
+use zeroize::Zeroize;
 
 /// The length in bytes of the padded plaintext of a payload: four bytes of length and the payload,
 /// filled up to steps of 256 bytes (to 4 KiB), 1 KiB (to 64 KiB) or 4 KiB (above).
@@ -93,8 +94,39 @@ pub(super) fn seal(
     out.extend(tag);
 }
 
+/// Room in locked memory in which values are opened one after the other. What an opening left in it
+/// is wiped before the next, or with the room.
+pub struct Room {
+    key: Key<Record>,
+    plaintext: LockedBytes,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            key: Key::build(|_| {}),
+            plaintext: LockedBytes::zeroed(0),
+        }
+    }
+}
+
+impl Room {
+    /// Zero bytes, in memory that is kept if it is large enough.
+    fn plaintext(&mut self, len: usize) -> &mut [u8] {
+        if self.plaintext.len() < len {
+            self.plaintext = LockedBytes::zeroed(len);
+        }
+        &mut self.plaintext.as_mut_slice()[..len]
+    }
+}
+
 /// Opens a sealed value into locked memory.
-pub(super) fn open(keys: &SubKeys, at: &ValueAt, blob: &[u8]) -> Result<SecretValue, VaultError> {
+pub(super) fn open(
+    keys: &SubKeys,
+    at: &ValueAt,
+    blob: &[u8],
+    room: &mut Room,
+) -> Result<SecretValue, VaultError> {
     let short = VaultError::Corrupt("length of a sealed value");
     let Some((nonce, rest)) = blob.split_first_chunk::<{ aead::NONCE_LEN }>() else {
         return Err(short);
@@ -102,11 +134,14 @@ pub(super) fn open(keys: &SubKeys, at: &ValueAt, blob: &[u8]) -> Result<SecretVa
     let Some((ct, tag)) = rest.split_last_chunk::<{ aead::TAG_LEN }>() else {
         return Err(short);
     };
-    let key = derive_record(keys.values(), &at.id.0, at.version, nonce);
     let aad = associated_data(keys, &at.id, at.version, at.kind);
-    let mut plaintext = LockedBytes::zeroed(ct.len());
-    plaintext.as_mut_slice().copy_from_slice(ct);
-    aead::open(&key, nonce, &aad, plaintext.as_mut_slice(), tag)
-        .map_err(|_| VaultError::Corrupt("a sealed value"))?;
-    Ok(SecretValue::copy_of(unpad(plaintext.as_slice())?))
+    room.plaintext(ct.len()).copy_from_slice(ct);
+    let Room { key, plaintext } = room;
+    let plaintext = &mut plaintext.as_mut_slice()[..ct.len()];
+    key.rebuild(|key| derive_record_into(keys.values(), &at.id.0, at.version, nonce, key));
+    let opened = aead::open(key, nonce, &aad, plaintext, tag)
+        .map_err(|_| VaultError::Corrupt("a sealed value"))
+        .and_then(|()| Ok(SecretValue::copy_of(unpad(plaintext)?)));
+    plaintext.zeroize();
+    opened
 }

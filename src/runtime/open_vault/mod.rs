@@ -27,7 +27,7 @@ use crate::store::anchors::Anchors;
 use crate::store::{RecordLocks, Seen, Spool, VaultFile};
 use crate::vault::anchor::Anchor;
 use crate::vault::{
-    Head, Header, RecordInfo, Replay, Step, SubKeys, ValueAt, Vault, VaultError, VersionInfo,
+    Head, Header, RecordInfo, Replay, Room, Step, SubKeys, ValueAt, Vault, VaultError, VersionInfo,
 };
 use std::path::Path;
 
@@ -226,7 +226,7 @@ impl OpenVault {
             .vault
             .locate(name, Some(info.version))
             .ok_or_else(absent)?;
-        let value = open_at(&self.file, &self.vault, &at, &mut Vec::new())?;
+        let value = open_at(&self.file, &self.vault, &at, &mut Scratch::default())?;
         Ok((info, value))
     }
 
@@ -305,16 +305,24 @@ impl OpenVault {
     }
 }
 
-/// Reads and opens a value; `blob` is room for its ciphertext, used again from call to call.
+/// What values are read and opened in, one after the other.
+#[derive(Default)]
+struct Scratch {
+    blob: Vec<u8>,
+    room: Room,
+}
+
+/// Reads and opens a value.
 fn open_at(
     file: &VaultFile,
     vault: &Vault,
     at: &ValueAt,
-    blob: &mut Vec<u8>,
+    scratch: &mut Scratch,
 ) -> Result<SecretValue, Failure> {
+    let Scratch { blob, room } = scratch;
     blob.resize(usize::try_from(at.len).unwrap_or(0), 0);
     file.read_at(blob, at.offset)?;
-    Ok(vault.open_value(at, blob)?)
+    Ok(vault.open_value_in(room, at, blob)?)
 }
 
 /// Reads a vault from its first frame to its last commit.

@@ -4,7 +4,7 @@
 //! Invariant: nothing here keeps a value alive. What is remembered of a value is where it lies
 //! while somebody else holds it, under the record and version that it was sealed as.
 
-use super::OpenVault;
+use super::{OpenVault, Scratch};
 use crate::error::Failure;
 use crate::secret::{SecretValue, WeakValue};
 use crate::store::VaultFile;
@@ -78,8 +78,8 @@ type Opened = Vec<Result<SecretValue, Failure>>;
 /// Opens values on as many threads as pay for themselves; each gives its part in order.
 fn open_all(file: &VaultFile, vault: &Vault, sealed: &[(usize, ValueAt)]) -> Opened {
     let open = |part: &[(usize, ValueAt)]| -> Opened {
-        let mut blob = Vec::new();
-        let open = |(_, at): &(usize, ValueAt)| super::open_at(file, vault, at, &mut blob);
+        let mut scratch = Scratch::default();
+        let open = |(_, at): &(usize, ValueAt)| super::open_at(file, vault, at, &mut scratch);
         part.iter().map(open).collect()
     };
     // How many processors there are is asked of several files of the system each time.

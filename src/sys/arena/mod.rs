@@ -10,6 +10,7 @@
 
 mod ranges;
 
+use super::alloc::wipe;
 use ranges::Ranges;
 use std::fmt;
 use std::io;
@@ -137,7 +138,8 @@ impl LockedBytes {
 
 impl Zeroize for LockedBytes {
     fn zeroize(&mut self) {
-        self.as_mut_slice().zeroize();
+        // SAFETY: the block is this one's alone; all of it may be written.
+        unsafe { wipe(self.start.as_ptr(), self.len) };
     }
 }
 
