@@ -50,7 +50,11 @@ impl Wanted<'_> {
 /// Where renewed tokens go that the keyring did not take: it says where they are, in words.
 pub type Rescue<'a> = &'a dyn Fn(&Account) -> Result<String, Failure>;
 
+/// Reads a client's secret, which may be in a vault that is not open.
+pub type Secret<'a> = &'a dyn Fn() -> Result<Option<ClientSecret>, Failure>;
+
 /// A server whose tokens are in the keyring.
+#[derive(Clone, Copy)]
 pub struct InKeyring<'a> {
     /// The keyring.
     pub store: &'a Keyring,
@@ -62,8 +66,8 @@ pub struct InKeyring<'a> {
     pub url: &'a Endpoint,
     /// What its entries are found by: the URL, or the name that fast-agent's index has.
     pub id: &'a str,
-    /// The secret of a client that was registered beforehand.
-    pub client_secret: Option<ClientSecret>,
+    /// Reads the secret of a client that was registered beforehand; asked only if it is needed.
+    pub client_secret: Secret<'a>,
 }
 
 impl InKeyring<'_> {
@@ -262,7 +266,7 @@ impl InKeyring<'_> {
     fn client(&self, known: Option<&KeptClient>, metadata: &Metadata) -> Result<ClientOf, Failure> {
         let (client_id, auth) = match (&self.server.client_id, known) {
             (Some(id), _) => {
-                let auth = match (self.client_secret.clone(), metadata.secret_in) {
+                let auth = match ((self.client_secret)()?, metadata.secret_in) {
                     (None, _) => ClientAuth::None,
                     (Some(secret), Some(SecretIn::Post)) => ClientAuth::Post(secret),
                     (Some(secret), _) => ClientAuth::Basic(secret),

@@ -395,3 +395,41 @@ fn an_entry_goes_only_if_the_vault_holds_what_it_held() {
         before
     );
 }
+
+#[test]
+fn a_sign_in_by_url_goes_where_the_url_is_looked_up() {
+    let idp = Idp::start_with(&opaque());
+    let mcp = Mcp::behind(&idp);
+    let desk = Desk::new(With::Unlocked);
+    let home = Home::new().on_bus(desk.address());
+    // fast-agent left something; no config knows the server.
+    let older = "put('oauth:tokens:' + ID, json.dumps({'access_token': 'older'}))";
+    python(&desk, &mcp, older);
+    assert_eq!(home.ok(&["auth", "token", &mcp.url()]).trim(), "older");
+    home.sign_in(&idp, &["auth", "login", &mcp.url()]);
+    let token = home.ok(&["auth", "token", &mcp.url()]);
+    assert_eq!(
+        python(&desk, &mcp, "print(tokens()['access_token'])"),
+        token.trim()
+    );
+    assert_eq!(idp.introspect(token.trim())["active"], json!(true));
+}
+
+#[test]
+fn a_fresh_token_of_the_keyring_needs_no_vault_for_the_clients_secret() {
+    let mcp = Mcp::open();
+    let desk = Desk::new(With::Unlocked);
+    let home = Home::new().on_bus(desk.address());
+    home.config(
+        &json!({"mcp": {"servers": {"tools": {"url": mcp.url(), "auth": {
+        "persist": "keyring", "clientId": "c", "clientIssuer": "https://i.example",
+        "clientSecretRef": {"source": "vault", "provider": "default", "id": "client"}}}}}}),
+    );
+    python(
+        &desk,
+        &mcp,
+        "put('oauth:tokens:' + ID, json.dumps({'access_token': 'fresh'}))",
+    );
+    home.ok(&["vault", "lock"]);
+    assert_eq!(home.ok(&["auth", "token", "tools"]).trim(), "fresh");
+}

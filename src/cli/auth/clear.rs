@@ -260,12 +260,7 @@ impl Work<'_> {
             },
         };
         kept::with(self.context, &server, self.unlock, store, |kept| {
-            InKeyring {
-                id: key,
-                client_secret: kept.client_secret.clone(),
-                ..*kept
-            }
-            .sign_out(self.local_only)
+            InKeyring { id: key, ..*kept }.sign_out(self.local_only)
         })
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn with<T>(
 ) -> Result<T, Failure> {
     let url = server.url.as_ref();
     let url = url.ok_or_else(|| Failure::new(Code::Bug, "a server without a URL"))?;
-    let secret = client_secret(context, server, unlock).map_err(CliError::into_reason)?;
+    let secret = || client_secret(context, server, unlock).map_err(CliError::into_reason);
     let http = Client::new(&Policy::default());
     act(&InKeyring {
         store,
@@ -143,7 +143,7 @@ pub(super) fn with<T>(
         server,
         url,
         id: server.legacy.as_str(),
-        client_secret: secret,
+        client_secret: &secret,
     })
 }
 

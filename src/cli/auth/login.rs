@@ -1,7 +1,7 @@
 //! `reseal auth login` and `reseal auth mcp login`.
 
 use super::kept::{self, Place};
-use super::servers::{ConfigArgs, Servers, address, at_base};
+use super::servers::{ConfigArgs, Servers, address, at_base, at_url};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done, advice};
 use crate::cli::input;
@@ -141,7 +141,7 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
         None if target.contains("://") => {
             let transport = args.transport.into();
             let url = at_base(target, transport).doing(DOING)?;
-            McpServer::at(&url, transport, Persist::Vault)
+            at_url(context, &servers, target, &url, transport)
         }
         None => {
             out.tell(&format!(
@@ -172,9 +172,9 @@ pub(super) fn run(context: &Context, args: &LoginArgs) -> Done {
 pub(super) fn mcp(context: &Context, args: McpLoginArgs) -> Done {
     let servers = Servers::read(context, &args.config)?;
     let server = match (args.server, args.endpoint) {
-        (_, Some(url)) => {
-            let url = address(&url).doing(DOING)?;
-            McpServer::at(&url, args.transport.into(), Persist::Vault)
+        (_, Some(target)) => {
+            let url = address(&target).doing(DOING)?;
+            at_url(context, &servers, &target, &url, args.transport.into())
         }
         (name, None) => {
             let name = name.unwrap_or_default();

@@ -99,12 +99,7 @@ fn servers(context: &Context, unlock: &UnlockArgs, logins: &mut Logins) -> Resul
                 "Asking {identity} where its tokens are renewed ..."
             ));
             kept::with(context, &server, unlock, &store, |kept| {
-                InKeyring {
-                    id: &key,
-                    client_secret: kept.client_secret.clone(),
-                    ..*kept
-                }
-                .account(&tokens)
+                InKeyring { id: &key, ..*kept }.account(&tokens)
             })
         });
         match account {

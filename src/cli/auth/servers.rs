@@ -184,14 +184,25 @@ pub(super) fn server(
         return Err(CliError::because(doing, Code::Usage, why));
     }
     let url = address(target).doing(doing)?;
+    Ok(at_url(context, servers, target, &url, Transport::Http))
+}
+
+/// The server at a URL, whose tokens are where those of this identity are looked for.
+pub(super) fn at_url(
+    context: &Context,
+    servers: &Servers,
+    target: &str,
+    url: &Endpoint,
+    transport: Transport,
+) -> McpServer {
     let identity = Identity::of(url.as_str());
     let legacy = Identity::legacy(target);
     let siblings = servers.persist_of(&identity);
     let persist = kept::persist_of_url(context, &siblings, &identity, &legacy);
-    Ok(McpServer {
+    McpServer {
         legacy,
-        ..McpServer::at(&url, Transport::Http, persist)
-    })
+        ..McpServer::at(url, transport, persist)
+    }
 }
 
 /// The identity that a target stands for: of a server's name, of a URL, else the target itself.
