@@ -9,7 +9,7 @@ use super::readers::Readers;
 use super::site::{self, Site};
 use super::{Content, FileChange};
 use crate::config::target;
-use crate::document::{Document, MAX_DEPTH, Path as DocPath, Segment};
+use crate::document::{Editing, Lines, MAX_DEPTH, Path as DocPath, Segment};
 use crate::error::{Code, Failure};
 use crate::family::{Place, PlaceKind};
 use crate::plaintext::dotenv::{self, Assignment};
@@ -225,13 +225,18 @@ impl Scrubber<'_> {
 
     /// The document with every equal string replaced; `None` if there is none, or it can't be read.
     fn document(&self, path: &Path, bytes: &[u8], how: How) -> Option<(Content, Vec<Edit>)> {
-        let mut document = site::parse(path, bytes).ok()?;
+        let document = site::parse(path, bytes).ok()?;
         let mut found = Vec::new();
         self.equal_strings(document.value(), &mut DocPath::root(), &mut found, 0);
+        if found.is_empty() {
+            return None;
+        }
+        let lines = Lines::of(&document);
+        let mut document = Editing::of(document);
         let mut edits = Vec::new();
         // From the last one to the first: what is taken out moves nothing that is still to come.
         for (at, reference, len) in found.into_iter().rev() {
-            let line = document.position(&at).map(|position| position.line);
+            let line = lines.get(&at);
             let after = match self.replace(&mut document, &at, &reference, how) {
                 Some(after) => after,
                 // It stays with its entry, and the warning says where.
@@ -246,7 +251,8 @@ impl Scrubber<'_> {
             });
         }
         edits.reverse();
-        let after = Zeroizing::new(document.text().as_bytes().to_vec());
+        let after = document.document().ok()?;
+        let after = Zeroizing::new(after.text().as_bytes().to_vec());
         (!edits.is_empty()).then_some((after, edits))
     }
 
@@ -301,7 +307,7 @@ impl Scrubber<'_> {
     /// Replaces one string; `None` if the document does not let it.
     fn replace(
         &self,
-        document: &mut Document,
+        document: &mut Editing,
         at: &DocPath,
         reference: &SecretRef,
         how: How,

@@ -506,3 +506,41 @@ fn another_runtimes_folder_is_pointed_at_this_program() {
         other
     );
 }
+
+/// How often each byte of the files is parsed for a plan of this many config keys and profiles,
+/// with a backup of the config beside it.
+fn passes(count: usize) -> usize {
+    let mut world = World::new();
+    let key = |name: &str, n: usize| format!("canary-{name}-{n:04}-0123456789abcdef");
+    let providers = (0..count).map(|n| (format!("p{n}"), json!({"apiKey": key("config", n)})));
+    let config = json!({"models": {"providers": Value::Object(providers.collect())}});
+    let profiles = (0..count).map(|n| {
+        let profile = json!({"type": "api_key", "provider": "q", "key": key("profile", n)});
+        (format!("q:{n}"), profile)
+    });
+    let profiles = json!({"version": 1, "profiles": Value::Object(profiles.collect())});
+    let (config, profiles) = (format!("{config:#}"), format!("{profiles:#}"));
+    world.write("state/reseal.json", &config);
+    world.write("state/reseal.json.bak", &config);
+    world.state.create_agent(&"main".parse().unwrap()).unwrap();
+    world.write("state/agents/main/agent/auth-profiles.json", &profiles);
+    let plan = world.plan();
+    let places = world.site().places().places;
+    let cost = crate::document::cost::of(|| {
+        let mut draft = world.draft(&plan).unwrap();
+        scrub(&mut draft, &world.site(), &places, plan.options).unwrap();
+        let changes = &draft.changes;
+        assert_eq!((changes.records.len(), changes.files.len()), (2 * count, 2));
+        assert_eq!(changes.scrubs[0].edits.len(), count);
+    });
+    cost / (2 * config.len() + profiles.len())
+}
+
+#[test]
+fn a_plan_of_many_places_reads_its_files_as_often_as_one_of_few() {
+    let (few, many) = (passes(4), passes(128));
+    assert!(
+        many <= few,
+        "{few} passes over the files for 8 places, {many} for 256"
+    );
+}

@@ -1,81 +1,10 @@
-//! One edit of a document's text, over the concrete syntax tree; and the same on its value.
+//! What an edit of a document is made of: its text as a tree, new values for it, and the same edit
+//! on its value.
 
-use super::{BOM, Document, DocumentError, Path, Segment, options};
-use jsonc_parser::cst::{CstInputValue, CstNode, CstRootNode};
+use super::{BOM, Document, Segment, options};
+use jsonc_parser::cst::{CstInputValue, CstRootNode};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
-
-/// The text with `value` at `path`.
-pub(super) fn set(
-    document: &Document,
-    path: &Path,
-    value: &Value,
-) -> Result<Zeroizing<String>, DocumentError> {
-    let (root, bom) = tree(document, path)?;
-    let blocked = || DocumentError::Blocked {
-        file: document.name.clone(),
-        path: path.clone(),
-    };
-    let mut segments = path.segments();
-    let Some(mut node) = root.value() else {
-        return Err(blocked());
-    };
-    while let Some((segment, rest)) = segments.split_first() {
-        if node.as_null_keyword().is_some() {
-            break;
-        }
-        if let Some(object) = node.as_object() {
-            let key = segment.as_key().ok_or_else(blocked)?;
-            match object.get(key).map(|property| property.value()) {
-                Some(Some(value)) => node = value,
-                Some(None) => return Err(blocked()),
-                None => {
-                    object.append(key, nested(rest, value).ok_or_else(blocked)?);
-                    return Ok(print(&root, bom));
-                }
-            }
-        } else if let Some(array) = node.as_array() {
-            let index = segment.as_index().ok_or_else(blocked)?;
-            let mut elements = array.elements();
-            if index == elements.len() {
-                array.append(nested(rest, value).ok_or_else(blocked)?);
-                return Ok(print(&root, bom));
-            }
-            if index > elements.len() {
-                return Err(blocked());
-            }
-            node = elements.swap_remove(index);
-        } else {
-            return Err(blocked());
-        }
-        segments = rest;
-    }
-    replace(node, nested(segments, value).ok_or_else(blocked)?).ok_or_else(blocked)?;
-    Ok(print(&root, bom))
-}
-
-/// The text without what stands at `path`, which exists.
-pub(super) fn remove(document: &Document, path: &Path) -> Result<Zeroizing<String>, DocumentError> {
-    let (root, bom) = tree(document, path)?;
-    let edit = || DocumentError::Edit {
-        file: document.name.clone(),
-        path: path.clone(),
-    };
-    let (last, way) = path.segments().split_last().ok_or_else(edit)?;
-    let mut node = root.value().ok_or_else(edit)?;
-    for segment in way {
-        node = child(&node, segment).ok_or_else(edit)?;
-    }
-    if let Some(object) = node.as_object() {
-        last.as_key()
-            .and_then(|key| object.get(key))
-            .ok_or_else(edit)?
-            .remove();
-    } else {
-        child(&node, last).ok_or_else(edit)?.remove();
-    }
-    Ok(print(&root, bom))
-}
 
 /// Puts `value` at a path whose way is known to be free.
 pub(super) fn set_value(at: &mut Value, path: &[Segment], value: Value) {
@@ -135,56 +64,28 @@ pub(super) fn remove_value(at: &mut Value, path: &[Segment]) {
     }
 }
 
-fn tree<'a>(document: &'a Document, path: &Path) -> Result<(CstRootNode, &'a str), DocumentError> {
-    let text: &'a str = document.text.as_str();
-    let body = text.strip_prefix(BOM).unwrap_or(text);
-    let bom = &text[..text.len() - body.len()];
-    let root = CstRootNode::parse(body, &options()).map_err(|_| DocumentError::Edit {
-        file: document.name.clone(),
-        path: path.clone(),
-    })?;
-    Ok((root, bom))
+/// The text as a tree.
+pub(super) fn tree(document: &Document) -> Option<CstRootNode> {
+    let body = document.text.strip_prefix(BOM).unwrap_or(&document.text);
+    super::parsing(body, |body| CstRootNode::parse(body, &options())).ok()
 }
 
-fn print(root: &CstRootNode, bom: &str) -> Zeroizing<String> {
+/// The text of a tree that was made from a document.
+pub(super) fn print(root: &CstRootNode, document: &Document) -> Zeroizing<String> {
     let body = Zeroizing::new(root.to_string());
-    let mut text = Zeroizing::new(String::with_capacity(bom.len() + body.len()));
-    text.push_str(bom);
+    let bom = if document.text.starts_with(BOM) {
+        BOM.len_utf8()
+    } else {
+        0
+    };
+    let mut text = Zeroizing::new(String::with_capacity(bom + body.len()));
+    text.push_str(&document.text[..bom]);
     text.push_str(&body);
     text
 }
 
-fn child(node: &CstNode, segment: &Segment) -> Option<CstNode> {
-    if let Some(object) = node.as_object() {
-        return object.get(segment.as_key()?)?.value();
-    }
-    let index = segment.as_index()?;
-    node.as_array()?.elements().into_iter().nth(index)
-}
-
-fn replace(node: CstNode, value: CstInputValue) -> Option<()> {
-    if let Some(property) = node.parent().and_then(|parent| parent.as_object_prop()) {
-        property.set_value(value);
-    } else if let Some(root) = node.parent().and_then(|parent| parent.as_root()) {
-        root.set_value(value);
-    } else if let Some(old) = node.as_object() {
-        old.replace_with(value)?;
-    } else if let Some(old) = node.as_array() {
-        old.replace_with(value)?;
-    } else if let Some(old) = node.as_string_lit() {
-        old.replace_with(value)?;
-    } else if let Some(old) = node.as_number_lit() {
-        old.replace_with(value)?;
-    } else if let Some(old) = node.as_boolean_lit() {
-        old.replace_with(value)?;
-    } else {
-        node.as_null_keyword()?.replace_with(value)?;
-    }
-    Some(())
-}
-
 /// `value` inside the objects that the rest of a path needs. There is no array to take an index.
-fn nested(rest: &[Segment], value: &Value) -> Option<CstInputValue> {
+pub(super) fn nested(rest: &[Segment], value: &Value) -> Option<CstInputValue> {
     rest.iter()
         .rev()
         .try_fold(input(value), |inner, segment| match segment {
@@ -193,7 +94,7 @@ fn nested(rest: &[Segment], value: &Value) -> Option<CstInputValue> {
         })
 }
 
-fn input(value: &Value) -> CstInputValue {
+pub(super) fn input(value: &Value) -> CstInputValue {
     match value {
         Value::Null => CstInputValue::Null,
         Value::Bool(value) => CstInputValue::Bool(*value),

@@ -3,7 +3,7 @@
 //! [`Document::parse`] reads JSON, JSON with comments and trailing commas, and the JSON5 spellings
 //! that the family's own reader takes. [`Document::set`] and [`Document::remove`] change one place;
 //! comments, order, indentation and every other value stay as they are, byte for byte outside the
-//! object or array that is edited.
+//! object or array that is edited. [`Editing`] makes many such changes at the cost of one.
 //!
 //! Invariants: an edit is read back and compared with what it should give before it counts; errors
 //! name file, line, column and byte and never quote the file, which may hold plaintext secrets; no
@@ -12,10 +12,15 @@
 #![forbid(unsafe_code)]
 
 mod edit;
+mod editing;
 pub mod extract;
+mod lines;
 mod path;
 mod plain;
+mod tree;
 
+pub use editing::Editing;
+pub use lines::Lines;
 pub use path::{MAX_PATH_TEXT, MAX_SEGMENTS, Path, PathError, Segment};
 
 use crate::error::{Code, Coded};
@@ -148,8 +153,8 @@ impl Document {
     /// Where the value at a path stands.
     pub fn position(&self, path: &Path) -> Option<Position> {
         let text = self.text.strip_prefix(BOM).unwrap_or(&self.text);
-        let parsed = parse_to_ast(text, &collect(), &options()).ok()?;
-        let root = parsed.value?;
+        let parsed = parsing(text, |text| parse_to_ast(text, &collect(), &options()));
+        let root = parsed.ok()?.value?;
         let found = path
             .segments()
             .iter()
@@ -172,10 +177,10 @@ impl Document {
     /// # Errors
     /// [`DocumentError::Blocked`] if something else than an object or array stands in the way.
     pub fn set(&mut self, path: &Path, value: Value) -> Result<(), DocumentError> {
-        let text = edit::set(self, path, &value)?;
-        let mut expected = self.value.clone();
-        edit::set_value(&mut expected, path.segments(), value);
-        self.adopt(text, expected, path)
+        let mut editing = Editing::of(self.clone());
+        editing.set(path, value)?;
+        *self = editing.document()?;
+        Ok(())
     }
 
     /// Takes the member or element at a path out; false if there is none.
@@ -184,37 +189,10 @@ impl Document {
     /// None that a valid document can cause, but [`DocumentError::Edit`] if the result is not what
     /// it should be.
     pub fn remove(&mut self, path: &Path) -> Result<bool, DocumentError> {
-        if path.segments().is_empty() || self.get(path).is_none() {
-            return Ok(false);
-        }
-        let text = edit::remove(self, path)?;
-        let mut expected = self.value.clone();
-        edit::remove_value(&mut expected, path.segments());
-        self.adopt(text, expected, path).map(|()| true)
-    }
-
-    /// Takes an edited text over, if it reads back as what it should be.
-    fn adopt(
-        &mut self,
-        text: Zeroizing<String>,
-        expected: Value,
-        path: &Path,
-    ) -> Result<(), DocumentError> {
-        if text.len() > MAX_DOCUMENT {
-            return Err(DocumentError::TooLarge {
-                file: self.name.clone(),
-                max: MAX_DOCUMENT,
-            });
-        }
-        if read(&text, &self.name)? != expected {
-            return Err(DocumentError::Edit {
-                file: self.name.clone(),
-                path: path.clone(),
-            });
-        }
-        self.text = text;
-        self.value = expected;
-        Ok(())
+        let mut editing = Editing::of(self.clone());
+        let removed = editing.remove(path)?;
+        *self = editing.document()?;
+        Ok(removed)
     }
 }
 
@@ -247,9 +225,35 @@ fn collect() -> CollectOptions {
     }
 }
 
+/// Has a text parsed. Every parser is called through this, so that a test can count what it costs.
+fn parsing<'a, T>(text: &'a str, parse: impl FnOnce(&'a str) -> T) -> T {
+    #[cfg(test)]
+    cost::add(text.len());
+    parse(text)
+}
+
+/// The bytes that were parsed on this thread.
+#[cfg(test)]
+pub(crate) mod cost {
+    use std::cell::Cell;
+
+    thread_local!(static PARSED: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn add(bytes: usize) {
+        PARSED.set(PARSED.get() + bytes);
+    }
+
+    /// What `work` has parsed, in bytes.
+    pub(crate) fn of(work: impl FnOnce()) -> usize {
+        let before = PARSED.get();
+        work();
+        PARSED.get() - before
+    }
+}
+
 /// Parses the text into a value.
 fn read(full: &str, name: &str) -> Result<Value, DocumentError> {
-    match plain::read(full.strip_prefix(BOM).unwrap_or(full)) {
+    match parsing(full.strip_prefix(BOM).unwrap_or(full), plain::read) {
         Some(value) => Ok(value),
         None => read_with_places(full, name),
     }
@@ -263,7 +267,8 @@ fn read_with_places(full: &str, name: &str) -> Result<Value, DocumentError> {
         base: full.len() - text.len(),
         name,
     };
-    let parsed = parse_to_ast(text, &collect(), &options()).map_err(|e| reader.syntax(&e))?;
+    let parsed = parsing(text, |text| parse_to_ast(text, &collect(), &options()));
+    let parsed = parsed.map_err(|e| reader.syntax(&e))?;
     match parsed.value {
         Some(value) => reader.value(value, 0),
         None => Err(reader.fail(text.len(), "there is no JSON value")),

@@ -188,6 +188,39 @@ fn removing_changes_one_place() {
 }
 
 #[test]
+fn many_edits_are_made_at_the_cost_of_one() {
+    let edits = |count: usize| {
+        let entries = (0..count).map(|n| (format!("id{n}"), json!({"key": "k", "extra": [n]})));
+        let value = json!({"profiles": Value::Object(entries.collect())});
+        let document = parse(&format!("{value:#}"));
+        let size = document.text().len();
+        let cost = cost::of(|| {
+            let lines = Lines::of(&document);
+            let mut editing = Editing::of(document);
+            for n in 0..count {
+                let at = Path::of_keys(["profiles", &format!("id{n}")]);
+                assert_eq!(lines.get(&at.join("key")), Some(4 + 6 * n));
+                editing.set(&at.join("keyRef"), json!({"id": n})).unwrap();
+                assert!(editing.remove(&at.join("key")).unwrap());
+            }
+            let done = editing.document().unwrap();
+            let last = done.get(&Path::of_keys(["profiles", &format!("id{}", count - 1)]));
+            assert_eq!(
+                last,
+                Some(&json!({"extra": [count - 1], "keyRef": {"id": count - 1}}))
+            );
+        });
+        // One pass for the lines, one for the tree, one over the text that came of it.
+        assert!(
+            cost <= 4 * size,
+            "{cost} bytes were read for {count} edits of {size} bytes"
+        );
+    };
+    edits(4);
+    edits(256);
+}
+
+#[test]
 fn what_stands_in_the_way_is_an_error() {
     let mut document = parse("{\"a\": \"text\", \"b\": null, \"c\": [1]}");
     let blocked = |path: Path| DocumentError::Blocked {
@@ -314,6 +347,28 @@ proptest! {
         } else {
             prop_assert_eq!(document.value(), &value);
         }
+    }
+
+    #[test]
+    fn edits_together_give_what_they_give_one_by_one(
+        value in any_json(),
+        edits in prop::collection::vec((any_path(), any_json(), any::<bool>()), 1..6),
+        pretty in any::<bool>(),
+    ) {
+        let text = if pretty { format!("{value:#}") } else { value.to_string() };
+        let mut document = parse(&text);
+        let mut editing = Editing::of(document.clone());
+        for (at, new, is_set) in edits {
+            if is_set {
+                prop_assert_eq!(editing.set(&at, new.clone()), document.set(&at, new));
+            } else {
+                prop_assert_eq!(editing.remove(&at), document.remove(&at));
+            }
+            prop_assert_eq!(editing.value(), document.value());
+        }
+        let together = editing.document().unwrap();
+        let again = parse(together.text());
+        prop_assert_eq!(again.value(), document.value());
     }
 
     #[test]

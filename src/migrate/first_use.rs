@@ -9,7 +9,7 @@ use super::theirs::Edited;
 use super::{NEW_PROFILES, is_of, meta, records_of};
 use crate::apply::{self, Changes, Content, FileChange, NewRecord, Shown, site};
 use crate::config::{Config, Path};
-use crate::document::Document;
+use crate::document::Editing;
 use crate::error::Failure;
 use crate::name::{AgentId, ProfileId, RecordName};
 use crate::oauth::Account;
@@ -31,7 +31,7 @@ pub const MAX_ACCOUNTS: usize = 1024;
 pub struct FirstUse {
     path: PathBuf,
     before: Content,
-    document: Document,
+    document: Editing,
     accounts: Vec<Older>,
     /// What can't be moved.
     pub left: Vec<Left>,
@@ -61,7 +61,7 @@ impl FirstUse {
         let Some(before) = site::read(&path)? else {
             return Ok(None);
         };
-        let document = site::parse(&path, &before)?;
+        let document = Editing::of(site::parse(&path, &before)?);
         let entries = document.value().as_object().cloned();
         let mut found = Self {
             path,
@@ -107,8 +107,8 @@ impl FirstUse {
         let main = AgentId::main();
         let path = own.auth_profiles(&main);
         let mut profiles = Edited::read(path.clone(), NEW_PROFILES)?;
-        let text = profiles.document.text();
-        let store = Store::parse(text, &path.display().to_string(), &config.defaults)?;
+        let text = profiles.document.document()?;
+        let store = Store::parse(text.text(), &path.display().to_string(), &config.defaults)?;
         let mut changes = Changes::default();
         for older in std::mem::take(&mut self.accounts) {
             match older.take(&store, &there, &mut changes.records, &mut profiles)? {
@@ -122,8 +122,9 @@ impl FirstUse {
         if self.moved.is_empty() {
             return Ok(());
         }
-        let is_all = self.document.value().as_object().is_some_and(Map::is_empty);
-        let text = Zeroizing::new(self.document.text().as_bytes().to_vec());
+        let rest = self.document.document()?;
+        let is_all = rest.value().as_object().is_some_and(Map::is_empty);
+        let text = Zeroizing::new(rest.text().as_bytes().to_vec());
         changes.scrubs.push(FileChange {
             after: (!is_all || self.path.is_symlink()).then_some(text),
             before: Some(self.before.clone()),
@@ -131,7 +132,7 @@ impl FirstUse {
             edits: Vec::new(),
         });
         own.create_agent(&main)?;
-        changes.files.extend(profiles.change());
+        changes.files.extend(profiles.change()?);
         apply::run(service, &changes, &|| Ok(()), &mut |_| {})?;
         Ok(())
     }

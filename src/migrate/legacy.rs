@@ -11,6 +11,7 @@ use super::theirs::{Theirs, record_of, strings};
 use super::{Work, is_source};
 use crate::apply::{Edit, FileChange, Shown, site};
 use crate::config::Path;
+use crate::document::Editing;
 use crate::error::Failure;
 use crate::family::{Place, PlaceKind};
 use crate::name::{AgentId, ProfileId, RecordName};
@@ -53,7 +54,7 @@ impl Work<'_> {
         let Some(before) = site::read(path)? else {
             return Ok(());
         };
-        let mut document = site::parse(path, &before)?;
+        let mut document = Editing::of(site::parse(path, &before)?);
         let shown = path.display();
         let Some(entries) = document.value().as_object().cloned() else {
             self.leave(shown.to_string(), "it is no JSON object");
@@ -85,6 +86,7 @@ impl Work<'_> {
         if edits.is_empty() {
             return Ok(());
         }
+        let document = document.document()?;
         let empty = document.value().as_object().is_some_and(Map::is_empty);
         let after = match empty {
             // A link stays, and what it leads to holds nothing afterwards.

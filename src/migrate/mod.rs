@@ -133,7 +133,7 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
     draft.moved.extend(moved);
     left.extend(own.left);
     draft.warnings.extend(own.warnings);
-    draft.changes.files = theirs.changes();
+    draft.changes.files = theirs.changes()?;
     draft.changes.rows = rows;
     draft.changes.scrubs = theirs.sources();
     let handled = draft.changes.scrubs.len();

@@ -48,7 +48,7 @@ impl Work<'_> {
             let path = self.wish.own.auth_profiles(&agent);
             let mut file = Edited::read(path.clone(), NEW_PROFILES)?;
             let there = Store::parse(
-                file.document.text(),
+                file.document.document()?.text(),
                 &path.display().to_string(),
                 &self.wish.config.defaults,
             )?;
@@ -97,7 +97,7 @@ impl Work<'_> {
             if agent == AgentId::main() {
                 self.logins(&mut file, &mut own)?;
             }
-            if let Some(change) = file.change() {
+            if let Some(change) = file.change()? {
                 own.files.push(change);
                 own.agents.push(agent.clone());
             }
@@ -138,7 +138,7 @@ impl Work<'_> {
         };
         // Era A has the tables in the profiles file; where both have an entry, the state file wins.
         let file = theirs.file(agent);
-        let older = theirs.profiles(&file)?.document.clone();
+        let older = theirs.profiles(&file)?.document.document()?;
         let row = theirs.state(agent);
         let mut file = Edited::read(self.wish.own.auth_state(agent), NEW_STATE)?;
         for (table, check) in TABLES {
@@ -155,7 +155,7 @@ impl Work<'_> {
                 }
             }
         }
-        Ok(file.change())
+        file.change()
     }
 }
 

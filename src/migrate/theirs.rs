@@ -7,7 +7,7 @@ use super::{NEW_PROFILES, Work, profile_place};
 use crate::apply::row::{Row, RowChange};
 use crate::apply::{Content, Draft, Edit, FileChange, Program, Shown, Site, site};
 use crate::config::{Config, Path, ProviderConfig, Trust};
-use crate::document::Document;
+use crate::document::{Document, Editing};
 use crate::error::Failure;
 use crate::name::{AgentId, ProfileId, RecordName};
 use crate::plaintext::marker;
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 pub(super) struct Edited {
     path: PathBuf,
     before: Option<Content>,
-    pub(super) document: Document,
+    pub(super) document: Editing,
     edits: Vec<Edit>,
 }
 
@@ -39,7 +39,7 @@ impl Edited {
         Ok(Self {
             path,
             before,
-            document,
+            document: Editing::of(document),
             edits: Vec::new(),
         })
     }
@@ -48,7 +48,7 @@ impl Edited {
     fn profiles(path: PathBuf) -> Result<Self, Failure> {
         let mut file = Self::read(path, NEW_PROFILES)?;
         if let Some(bytes) = &file.before {
-            file.document = site::parse_profiles(&file.path, bytes)?;
+            file.document = Editing::of(site::parse_profiles(&file.path, bytes)?);
         }
         Ok(file)
     }
@@ -56,7 +56,7 @@ impl Edited {
     fn of(change: FileChange) -> Result<Self, Failure> {
         let after = change.after.unwrap_or_default();
         Ok(Self {
-            document: site::parse(&change.path, &after)?,
+            document: Editing::of(site::parse(&change.path, &after)?),
             path: change.path,
             before: change.before,
             edits: change.edits,
@@ -72,17 +72,22 @@ impl Edited {
         });
     }
 
-    pub(super) fn change(self) -> Option<FileChange> {
+    pub(super) fn change(self) -> Result<Option<FileChange>, Failure> {
         if self.edits.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let after = Zeroizing::new(self.document.text().as_bytes().to_vec());
-        Some(FileChange {
+        Ok(Some(FileChange {
+            after: Some(self.content()?),
             path: self.path,
             before: self.before,
-            after: Some(after),
             edits: self.edits,
-        })
+        }))
+    }
+
+    /// What it will hold.
+    fn content(&self) -> Result<Content, Failure> {
+        let document = self.document.document()?;
+        Ok(Zeroizing::new(document.text().as_bytes().to_vec()))
     }
 }
 
@@ -179,7 +184,7 @@ impl<'a> Theirs<'a> {
             self.logs.insert(shelf.clone());
         }
         let file = Edited {
-            document: site::parse(path, &row.text)?,
+            document: Editing::of(site::parse(path, &row.text)?),
             path: path.clone(),
             before: Some(row.text),
             edits: Vec::new(),
@@ -209,7 +214,6 @@ impl<'a> Theirs<'a> {
             if file.edits.is_empty() && !unclear {
                 continue;
             }
-            let after = file.document.text().as_bytes().to_vec();
             let mut edits = file.edits.clone();
             if edits.is_empty() {
                 edits.push(Edit {
@@ -222,7 +226,7 @@ impl<'a> Theirs<'a> {
             let change = FileChange {
                 path: file.path.clone(),
                 before: file.before.clone(),
-                after: Some(Zeroizing::new(after)),
+                after: Some(file.content()?),
                 edits,
             };
             rows.push(RowChange { table, change });
@@ -342,7 +346,7 @@ impl<'a> Theirs<'a> {
 
     /// Their config as it will be.
     pub(super) fn config(&self) -> Result<Config, Failure> {
-        Ok(Config::read(&self.config.document, Trust::Own)?)
+        Ok(Config::read(&self.config.document.document()?, Trust::Own)?)
     }
 
     /// The profiles as they will be.
@@ -350,7 +354,8 @@ impl<'a> Theirs<'a> {
         match self.profiles.get(shelf) {
             Some(file) => {
                 let name = file.path.display().to_string();
-                Ok(Store::parse(file.document.text(), &name, &config.defaults)?)
+                let document = file.document.document()?;
+                Ok(Store::parse(document.text(), &name, &config.defaults)?)
             }
             None => Ok(Store::empty("")?),
         }
@@ -403,18 +408,18 @@ impl<'a> Theirs<'a> {
 
     /// The changes of config and profiles. The config comes first: it has the provider that the
     /// refs of the profiles name.
-    pub(super) fn changes(&mut self) -> Vec<FileChange> {
+    pub(super) fn changes(&mut self) -> Result<Vec<FileChange>, Failure> {
         let empty = Edited {
             path: PathBuf::new(),
             before: None,
-            document: Document::empty(""),
+            document: Editing::of(Document::empty("")),
             edits: Vec::new(),
         };
-        let config = std::mem::replace(&mut self.config, empty).change();
+        let config = std::mem::replace(&mut self.config, empty).change()?;
         let profiles = std::mem::take(&mut self.profiles).into_iter();
         let files = profiles.filter(|(shelf, _)| shelf.row.is_none());
-        let profiles = files.filter_map(|(_, file)| file.change());
-        config.into_iter().chain(profiles).collect()
+        let profiles = files.filter_map(|(_, file)| file.change().transpose());
+        config.into_iter().map(Ok).chain(profiles).collect()
     }
 }
 

@@ -42,7 +42,7 @@ pub use entry::{Credential, Expiry, Profile, ProfileKind, ProfileType};
 pub use env::env_names;
 pub use routing::{Configured, Mode, Routing, normal_provider};
 pub use state::State;
-pub use store::{Ignored, NewCredential, NewProfile, Plaintext, Store};
+pub use store::{Ignored, NewCredential, NewProfile, Plaintext, Store, StoreEditing};
 pub use usage::Usage;
 
 use crate::document::DocumentError;

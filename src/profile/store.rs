@@ -2,13 +2,17 @@
 
 use super::ProfileError;
 use super::entry::{self, Credential, IgnoredReason, Profile, ProfileKind, ProfileType};
-use crate::document::{Document, Path};
+use crate::document::{Document, Lines, Path};
 use crate::name::ProfileId;
 use crate::reference::{Defaults, SecretRef};
 use crate::secret::SecretValue;
 use crate::time::UnixMs;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+
+mod editing;
+
+pub use editing::StoreEditing;
 
 /// The most profiles that one store is read with; more are an error.
 pub const MAX_PROFILES: usize = 4096;
@@ -176,11 +180,9 @@ impl Store {
         self.document.value()
     }
 
-    /// The line on which a profile stands, from 1.
-    pub fn line(&self, id: &ProfileId) -> Option<usize> {
-        self.document
-            .position(&path(id))
-            .map(|position| position.line)
+    /// The lines of the file.
+    pub fn lines(&self) -> Lines {
+        Lines::of(&self.document)
     }
 
     /// Every field that holds plaintext.
@@ -198,17 +200,8 @@ impl Store {
 
     /// The plaintext key or token of a static profile, for moving it into the vault.
     pub fn plaintext_value(&self, id: &ProfileId) -> Option<SecretValue> {
-        let profile = self.get(id)?;
-        let field = match profile.kind {
-            ProfileKind::ApiKey { .. } | ProfileKind::Token { .. } => profile.plaintext.first()?,
-            ProfileKind::OAuth { .. } => return None,
-        };
-        self.plaintext_in(id, field)
-    }
-
-    fn plaintext_in(&self, id: &ProfileId, field: &str) -> Option<SecretValue> {
-        let text = self.document.get(&path(id).join(field))?.as_str()?;
-        Some(SecretValue::copy_of(text.trim().as_bytes()))
+        let field = static_plaintext(self.get(id)?)?;
+        plaintext_in(self.document.value(), id, field)
     }
 
     /// Writes a profile: a new one, or the credential of a static one with that id, whose other
@@ -219,36 +212,7 @@ impl Store {
     /// [`ProfileError::OtherType`] if an OAuth token set, or an entry that is no profile for us,
     /// stands there: replacing it would lose what can't be made again.
     pub fn put(&mut self, id: &ProfileId, new: &NewProfile) -> Result<(), ProfileError> {
-        let at = path(id);
-        let old = match self.document.get(&at) {
-            None => None,
-            Some(_) => Some(
-                self.get(id)
-                    .ok_or_else(|| ProfileError::OtherType(id.clone()))?,
-            ),
-        };
-        let is_oauth = matches!(new.credential, NewCredential::OAuth { .. });
-        if old.is_some_and(|old| !is_oauth && old.kind.profile_type() == ProfileType::OAuth) {
-            return Err(ProfileError::OtherType(id.clone()));
-        }
-        let mut document = self.document.clone();
-        if old.is_none() {
-            document.set(&at, new.to_json())?;
-        } else {
-            let members = new.to_json();
-            let members = members.as_object().into_iter().flatten();
-            let fresh: Vec<_> = members.clone().map(|(key, _)| key.as_str()).collect();
-            for field in CREDENTIAL_FIELDS
-                .iter()
-                .filter(|field| !fresh.contains(field))
-            {
-                document.remove(&at.join(*field))?;
-            }
-            for (key, value) in members {
-                document.set(&at.join(key.as_str()), value.clone())?;
-            }
-        }
-        self.adopt(document)
+        self.edit(|editing| editing.put(id, new))
     }
 
     /// Points a profile at a ref: its type and everything else stay. A profile that is not there
@@ -263,50 +227,17 @@ impl Store {
         reference: &SecretRef,
         moved: Option<&SecretValue>,
     ) -> Result<(), ProfileError> {
-        let (provider, credential) = match self.get(id) {
-            None => (
-                id.provider().to_owned(),
-                NewCredential::ApiKey(reference.clone()),
-            ),
-            Some(old) => {
-                let is_safe = |field: &&str| {
-                    let value = self.plaintext_in(id, field);
-                    value.is_some() && value.as_ref() == moved
-                };
-                if !old.plaintext.iter().all(is_safe) {
-                    return Err(ProfileError::Plaintext(id.clone()));
-                }
-                return self.change_ref(id, &old.kind.clone(), reference);
-            }
-        };
-        self.put(
-            id,
-            &NewProfile {
-                provider,
-                credential,
-                email: None,
-            },
-        )
+        self.edit(|editing| editing.set_ref(id, reference, moved))
     }
 
-    fn change_ref(
+    fn edit(
         &mut self,
-        id: &ProfileId,
-        kind: &ProfileKind,
-        reference: &SecretRef,
+        edit: impl FnOnce(&mut StoreEditing) -> Result<(), ProfileError>,
     ) -> Result<(), ProfileError> {
-        let (field, stale): (_, &[&str]) = match kind {
-            ProfileKind::ApiKey { .. } => ("keyRef", &["key", "apiKey"]),
-            ProfileKind::Token { .. } => ("tokenRef", &["token"]),
-            ProfileKind::OAuth { .. } => return Err(ProfileError::OtherType(id.clone())),
-        };
-        let at = path(id);
-        let mut document = self.document.clone();
-        document.set(&at.join(field), reference.to_json())?;
-        for field in stale {
-            document.remove(&at.join(*field))?;
-        }
-        self.adopt(document)
+        let mut editing = StoreEditing::of(self.clone());
+        edit(&mut editing)?;
+        *self = editing.finish()?;
+        Ok(())
     }
 
     /// Takes a profile out; false if there is none.
@@ -316,7 +247,7 @@ impl Store {
     pub fn remove(&mut self, id: &ProfileId) -> Result<bool, ProfileError> {
         let mut document = self.document.clone();
         let removed = document.remove(&path(id))?;
-        self.adopt(document)?;
+        *self = Self::of(document, self.defaults.clone())?;
         Ok(removed)
     }
 
@@ -337,11 +268,26 @@ impl Store {
             |p: &Profile| matches!(p.kind.credential(), Credential::Ref { older: true, .. });
         self.profiles.iter().any(older)
     }
+}
 
-    fn adopt(&mut self, document: Document) -> Result<(), ProfileError> {
-        *self = Self::of(document, self.defaults.clone())?;
-        Ok(())
+/// The field with the plaintext of a static profile.
+fn static_plaintext(profile: &Profile) -> Option<&'static str> {
+    match profile.kind {
+        ProfileKind::ApiKey { .. } | ProfileKind::Token { .. } => {
+            profile.plaintext.first().copied()
+        }
+        ProfileKind::OAuth { .. } => None,
     }
+}
+
+/// A field of a profile in the value of a file.
+fn plaintext_in(root: &Value, id: &ProfileId, field: &str) -> Option<SecretValue> {
+    let text = root
+        .get("profiles")?
+        .get(id.as_str())?
+        .get(field)?
+        .as_str()?;
+    Some(SecretValue::copy_of(text.trim().as_bytes()))
 }
 
 /// The keys that a file without profiles may have.

@@ -214,7 +214,11 @@ fn an_index_of_git_that_does_not_answer_is_said() {
     };
     let index = |folder: &Folder| folder.root.join(".git/index");
     type Spoil<'a> = &'a dyn Fn(&Folder);
-    let cases: [(&str, Spoil<'_>); 5] = [
+    let cases: [(&str, Spoil<'_>); 6] = [
+        ("larger than 67108864 bytes", &|folder| {
+            let file = fs::File::options().write(true).open(index(folder));
+            file.unwrap().set_len((64 << 20) + 1).unwrap();
+        }),
         ("split", &|folder| {
             git(folder, &["update-index", "--split-index"]);
         }),

@@ -391,6 +391,64 @@ fn configure_walks_through_providers_and_values() {
     assert_eq!(world.value("keys/groq"), "canary-groq-93b0f5a8");
 }
 
+/// Another runtime that runs is told before the first question, not after the last one; a walk that
+/// only writes a plan may go on.
+#[test]
+fn configure_looks_for_a_running_runtime_before_it_asks() {
+    let mut world = World::new();
+    let claw = world.beside("claw");
+    let agent = format!("{claw}/agents/main/agent");
+    std::fs::create_dir_all(&agent).unwrap();
+    std::fs::write(format!("{claw}/openclaw.json"), "{}").unwrap();
+    let lock = format!("{agent}/auth-profiles.json.lock");
+    std::fs::write(&lock, format!("{{\"pid\": {}}}", std::process::id())).unwrap();
+    let walk = ["secrets", "configure", "--from", &claw];
+    let (said, code) = end(at_terminal(&mut world, &walk));
+    assert_eq!(code, 8, "{said}");
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("nothing was written") && flat.contains("process"),
+        "{said}"
+    );
+    assert!(!flat.contains("Enter goes on"), "{said}");
+
+    let plan = world.beside("plan.json");
+    let mut session = at_terminal(&mut world, &[&walk[..], &["--plan-out", &plan]].concat());
+    session.exp_string("Enter goes on: ").unwrap();
+    session.send_line("").unwrap();
+    let (said, code) = end(session);
+    assert_eq!(code, 0, "{said}");
+    assert!(std::path::Path::new(&plan).exists());
+}
+
+#[test]
+fn configure_puts_records_below_a_name() {
+    let config = r#"{"models": {"providers": {"groq": {"apiKey": "canary-groq-93b0f5a8"}}}}"#;
+    let mut world = World::new();
+    std::fs::write(world.config(), config).unwrap();
+    let passphrase = world.passphrase();
+    let args = [
+        "secrets",
+        "configure",
+        "--skip-provider-setup",
+        "--prefix",
+        "work",
+    ];
+    let args = [&args[..], &["--passphrase-file", &passphrase]].concat();
+    let mut session = at_terminal(&mut world, &args);
+    session
+        .exp_string("vault:work/config/models/providers/groq/apiKey")
+        .unwrap();
+    session.exp_string("[Enter/s/n/r/a/q]").unwrap();
+    session.send_line("").unwrap();
+    session.exp_string("Carry it out now? [y/N]").unwrap();
+    session.send_line("y").unwrap();
+    let (said, code) = end(session);
+    assert_eq!(code, 0, "{said}");
+    let record = "work/config/models/providers/groq/apiKey";
+    assert_eq!(world.value(record), "canary-groq-93b0f5a8");
+}
+
 #[test]
 fn onboard_takes_a_newcomer_from_nothing_to_a_credential() {
     let mut world = World::empty();

@@ -16,10 +16,11 @@ use super::edit::{Edit, Shown};
 use super::site::{self, Site};
 use super::{Changes, Content, FileChange, NewRecord};
 use crate::config::{Config, Path as DocPath, ProviderConfig, Trust};
-use crate::document::Document;
+use crate::document::{Document, Editing, Lines};
 use crate::error::{Code, Failure};
-use crate::name::{AgentId, RecordName};
+use crate::name::{AgentId, ProfileId, RecordName};
 use crate::plan::{Place, Plan, Target};
+use crate::profile::Profile;
 use crate::reference::{SecretRef, Source};
 use crate::runtime::service::{Reply, Request, Service};
 use crate::secret::SecretValue;
@@ -90,13 +91,13 @@ pub fn draft(
         None => Document::empty(&site.config.display().to_string()),
     };
     let old = Config::read(&document, Trust::Own)?;
-    let original = document.clone();
+    let lines = Lines::of(&document);
     let mut work = Work {
         plan,
         site,
         holders: site.holders()?,
         program,
-        original,
+        lines,
         records: records(service)?,
         service,
         changes: Changes::default(),
@@ -108,9 +109,11 @@ pub fn draft(
     work.providers(&mut document)?;
     let providers = Config::read(&document, Trust::Own).map_err(no_longer_valid)?;
     let mut stores: BTreeMap<AgentId, Profiles> = BTreeMap::new();
+    let mut editing = Editing::of(document);
     for target in &plan.targets {
-        work.target(target, &mut document, &mut stores, &old, &providers)?;
+        work.target(target, &mut editing, &mut stores, &old, &providers)?;
     }
+    let document = editing.document()?;
     let config = Config::read(&document, Trust::Own).map_err(no_longer_valid)?;
     if plan.options.scrub_profiles {
         work.equal_profiles(&old, &mut stores)?;
@@ -126,7 +129,7 @@ pub fn draft(
             edits,
             ..
         } = profiles;
-        work.changed(path, before, store.text(), edits);
+        work.changed(path, before, store.finish()?.text(), edits);
     }
     Ok(Draft {
         changes: work.changes,
@@ -166,8 +169,8 @@ struct Work<'a> {
     /// Which agent's profiles file an agent has.
     holders: BTreeMap<AgentId, AgentId>,
     program: &'a Program,
-    /// The config as it stands, for the lines of edits.
-    original: Document,
+    /// The lines of the config as it stands.
+    lines: Lines,
     records: BTreeMap<RecordName, RecordInfo>,
     service: &'a mut dyn Service,
     changes: Changes,
@@ -182,7 +185,7 @@ impl Work<'_> {
     fn target(
         &mut self,
         target: &Target,
-        document: &mut Document,
+        document: &mut Editing,
         stores: &mut BTreeMap<AgentId, Profiles>,
         old: &Config,
         config: &Config,
@@ -206,7 +209,7 @@ impl Work<'_> {
         &mut self,
         target: &Target,
         path: &DocPath,
-        document: &mut Document,
+        document: &mut Editing,
         config: &Config,
     ) -> Result<(), Failure> {
         let field = ref_field(path);
@@ -353,15 +356,14 @@ impl Work<'_> {
         let mut inputs = inputs.filter(|input| input.reference().is_some_and(gone));
         let mut needed = inputs.next().map(|input| input.path.to_string());
         for agent in self.site.stores()? {
-            let store = match stores.get(&agent) {
-                Some(profiles) => profiles.store.clone(),
-                None => self.site.store(&agent, &config.defaults)?,
+            let id = match stores.get(&agent) {
+                Some(profiles) => first_profile(profiles.store.refs(), gone),
+                None => {
+                    let store = self.site.store(&agent, &config.defaults)?;
+                    first_profile(store.refs(), gone)
+                }
             };
-            let mut refs = store.refs().filter(|(_, reference)| gone(reference));
-            let profile = refs
-                .next()
-                .map(|(profile, _)| format!("{agent}: {}", profile.id));
-            needed = needed.or(profile);
+            needed = needed.or(id.map(|id| format!("{agent}: {id}")));
         }
         match needed {
             None => Ok(()),
@@ -373,7 +375,7 @@ impl Work<'_> {
     }
 
     fn line(&self, path: &DocPath) -> Option<usize> {
-        self.original.position(path).map(|position| position.line)
+        self.lines.get(path)
     }
 
     fn misfit(&self, place: &Place, why: String) -> Failure {
@@ -394,6 +396,15 @@ impl Work<'_> {
             edits,
         });
     }
+}
+
+/// The first profile whose ref is one of these.
+fn first_profile<'a>(
+    mut refs: impl Iterator<Item = (&'a Profile, &'a SecretRef)>,
+    is_one: impl Fn(&SecretRef) -> bool,
+) -> Option<ProfileId> {
+    let found = refs.find(|(_, reference)| is_one(reference));
+    found.map(|(profile, _)| profile.id.clone())
 }
 
 fn edit(path: &DocPath, line: Option<usize>, before: Shown, after: Shown) -> Edit {

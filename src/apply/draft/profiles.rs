@@ -4,13 +4,14 @@ use super::{Moved, OLDER, Stands, Work};
 use crate::apply::Content;
 use crate::apply::edit::{Edit, Shown};
 use crate::apply::site::{self, Site};
-use crate::config::Config;
+use crate::config::{Config, Path};
+use crate::document::Lines;
 use crate::error::Failure;
 use crate::name::{AgentId, ProfileId};
 use crate::plan::{Place, ProfileField, Target};
 use crate::profile::routing::Mode;
 use crate::profile::{
-    Credential, Expiry, NewCredential, NewProfile, Profile, ProfileKind, ProfileType, Store,
+    Credential, Expiry, NewCredential, NewProfile, Profile, ProfileKind, ProfileType, StoreEditing,
 };
 use crate::vault::{Meta, RecordKind};
 use std::collections::BTreeMap;
@@ -20,10 +21,10 @@ use std::path::PathBuf;
 pub(super) struct Profiles {
     pub(super) path: PathBuf,
     pub(super) before: Option<Content>,
-    pub(super) store: Store,
+    pub(super) store: StoreEditing,
     pub(super) edits: Vec<Edit>,
-    /// The profiles as they stand, for the lines of edits.
-    original: Store,
+    /// The lines of the file as it stands.
+    lines: Lines,
 }
 
 impl Profiles {
@@ -34,8 +35,8 @@ impl Profiles {
         Ok(Self {
             path,
             before,
-            original: store.clone(),
-            store,
+            lines: store.lines(),
+            store: StoreEditing::of(store),
             edits: Vec::new(),
         })
     }
@@ -188,7 +189,9 @@ fn sort_of(profile: &Profile) -> (RecordKind, Meta) {
 }
 
 fn line_of(profiles: &Profiles, id: &ProfileId) -> Option<usize> {
-    profiles.original.line(id)
+    profiles
+        .lines
+        .get(&Path::of_keys(["profiles", id.as_str()]))
 }
 
 fn new_profile(provider: String, field: ProfileField, target: &Target) -> NewProfile {

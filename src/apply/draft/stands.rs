@@ -2,7 +2,7 @@
 
 use crate::apply::edit::Shown;
 use crate::config::{Config, Path};
-use crate::document::Document;
+use crate::document::Editing;
 use crate::reference::{SecretInput, SecretRef};
 use crate::secret::SecretValue;
 use zeroize::Zeroizing;
@@ -31,7 +31,7 @@ pub(super) fn ref_field(path: &Path) -> Path {
 }
 
 pub(super) fn stands_at(
-    document: &Document,
+    document: &Editing,
     path: &Path,
     field: &Path,
     reference: &SecretRef,

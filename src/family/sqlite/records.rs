@@ -255,6 +255,22 @@ mod tests {
     }
 
     #[test]
+    fn a_header_over_its_limit_is_no_header() {
+        // Its length in two bytes, and a type of one byte for each column.
+        let most = usize::try_from(MAX_HEADER).unwrap() - 2;
+        let is_found = |count: usize| {
+            let columns: Vec<String> = (0..count).map(|n| format!("c{n}")).collect();
+            let last = &columns[count - 1];
+            let sql = format!(
+                "CREATE TABLE t ({}); INSERT INTO t ({last}) VALUES ('the last column');",
+                columns.join(", ")
+            );
+            is_piece(&made_by(&sql), "the last column")
+        };
+        assert_eq!([is_found(most), is_found(most + 1)], [true, false]);
+    }
+
+    #[test]
     fn columns_are_told_apart_in_tables_and_indexes() {
         let rows = "VALUES ('first', 'second', 7, 'third'), ('fourth', 'fifth', NULL, 'sixth');";
         for columns in [

@@ -101,9 +101,7 @@ fn read(path: &Path) -> Result<Plan, CliError> {
 
 /// Carries out a plan on a folder, or shows what that would do.
 pub fn carry_out(context: &Context, plan: &Plan, site: &Site, wish: &Wish<'_>) -> Done {
-    check_stopped(site)
-        .map_err(apply::nothing_written)
-        .doing(DOING)?;
+    check_stopped(site).doing(DOING)?;
     let mut service = session::service(context, wish.unlock)?;
     let program = program(context)?;
     let mut draft = apply::draft(plan, site, &program, service.as_mut()).doing(DOING)?;
@@ -135,8 +133,12 @@ pub fn carry_out(context: &Context, plan: &Plan, site: &Site, wish: &Wish<'_>) -
     Ok(0)
 }
 
-/// Refuses another runtime's folder while that runs.
-fn check_stopped(site: &Site) -> Result<(), Failure> {
+/// Refuses another runtime's folder while that runs; nothing is written yet.
+pub(in crate::cli::secrets) fn check_stopped(site: &Site) -> Result<(), Failure> {
+    still_stopped(site).map_err(apply::nothing_written)
+}
+
+fn still_stopped(site: &Site) -> Result<(), Failure> {
     match site.own {
         true => Ok(()),
         false => stopped::check(site.folder()),
@@ -159,7 +161,7 @@ fn write(
         };
         context.out.progress(&text);
     };
-    let watch = || check_stopped(site);
+    let watch = || still_stopped(site);
     apply::run(service, &draft.changes, &watch, &mut progress).map_err(refused)
 }
 
@@ -170,7 +172,8 @@ fn refused(failure: Failure) -> CliError {
     if is_taken {
         return error.hint(
             "give the places other names: draw the plan with `reseal secrets plan --prefix NAME`, \
-             change `id` in it, or answer n in `reseal secrets configure`",
+             change `id` in it, or give `--prefix NAME` or the answer n to `reseal secrets \
+             configure`",
         );
     }
     error

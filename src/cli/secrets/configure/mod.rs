@@ -14,6 +14,7 @@ use crate::cli::output::{Tone, shown, shown_path};
 use crate::cli::session::UnlockArgs;
 use crate::cli::vault::status::plural;
 use crate::error::Code;
+use crate::name::RecordName;
 use crate::plan::{Drawn, Plan};
 use crate::store::files;
 use crate::sys::tty;
@@ -52,6 +53,11 @@ pub struct ConfigureArgs {
     #[arg(long)]
     skip_provider_setup: bool,
 
+    /// Put the new records below this name, as `NAME/openai/default`: for a second folder whose
+    /// places have the same names
+    #[arg(long, value_name = "NAME")]
+    prefix: Option<RecordName>,
+
     /// Run the commands of exec providers other than this program
     #[arg(long)]
     allow_exec: bool,
@@ -62,13 +68,27 @@ pub struct ConfigureArgs {
 
 const DOING: &str = "configure the secrets";
 
+impl ConfigureArgs {
+    /// True unless only a plan is wanted.
+    fn may_carry_out(&self) -> bool {
+        self.apply || self.plan_out.is_none()
+    }
+}
+
 /// Walks through everything.
 pub fn run(context: &Context, args: ConfigureArgs) -> Done {
     check_terminal(context)?;
     let site = plan::site(context, args.from.as_deref())?;
+    if args.may_carry_out() {
+        // Rather before the questions than after them; it is looked at again then.
+        apply::check_stopped(&site).doing(DOING)?;
+    }
     let found = Found::read(&site).doing(DOING)?;
     let via = plan::via(context, &site, &found)?;
     let mut drawn = found.draw(&via, |agent| *agent == context.agent);
+    if let Some(prefix) = &args.prefix {
+        drawn.put_below(prefix);
+    }
     let out = &context.out;
     out.tell(&out.paint_err(
         Tone::Strong,
@@ -144,7 +164,7 @@ fn finish(
         files::overwrite(path, plan.to_text().as_bytes()).doing(doing)?;
         out.say(&format!("The plan is in {}.", shown_path(path)));
     }
-    let wanted = !nothing && (args.apply || args.plan_out.is_none());
+    let wanted = !nothing && args.may_carry_out();
     let question = "Carry it out now?";
     if wanted && (args.yes || tty::confirm(question, false).doing(DOING)?) {
         let wish = Wish {
