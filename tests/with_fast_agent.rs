@@ -1,5 +1,5 @@
-//! fast-agent itself, and the official Python SDK of MCP that it brings, as the other side of `auth`.
-//! `tests/run --fast-agent` installs them and runs this; plain `cargo test` does not.
+//! fast-agent itself, and the official Python SDK of MCP that it brings, as the other side of
+//! `auth`. `tests/run --fast-agent` installs them and runs this; plain `cargo test` does not.
 
 // A test that can't go on has failed.
 #![allow(clippy::unwrap_used)]
