@@ -4,7 +4,7 @@
 //! tokens. New ones always rest under the newer rule.
 
 use crate::name::{NameError, RecordName};
-use crate::token_store::identity::identities;
+use crate::token_store::identity::{identities, server_of};
 use std::fmt;
 
 /// A base URL under which tokens are kept.
@@ -25,6 +25,20 @@ impl Identity {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What a token store of fast-agent's finds the entries by: a URL, which it applies the rules
+    /// to itself. The identity would be cut a second time.
+    pub fn key(&self) -> String {
+        server_of(&self.0)
+    }
+
+    /// What a person gives to mean this identity: itself, unless the rules would cut it.
+    pub fn target(&self) -> String {
+        match identities(&self.0).contains(&self.0) {
+            true => self.0.clone(),
+            false => self.key(),
+        }
     }
 
     /// The record that holds the tokens: `mcp/SCHEME/REST`.
@@ -58,6 +72,19 @@ mod tests {
             Identity::of("https://h.example/mcp//").as_str(),
             "https://h.example"
         );
+    }
+
+    #[test]
+    fn what_stands_for_an_identity_is_not_cut_again() {
+        for (url, key, target) in [
+            ("https://h/mcp", "https://h/mcp", "https://h"),
+            ("https://h/mcp/sse", "https://h/mcp/mcp", "https://h/mcp/mcp"),
+            ("https://h/a/mcp", "https://h/a/mcp", "https://h/a"),
+        ] {
+            let identity = Identity::of(url);
+            assert_eq!((&*identity.key(), &*identity.target()), (key, target));
+            assert_eq!(Identity::of(target), identity);
+        }
     }
 
     #[test]

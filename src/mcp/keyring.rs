@@ -64,7 +64,7 @@ pub struct InKeyring<'a> {
     pub server: &'a McpServer,
     /// Its URL.
     pub url: &'a Endpoint,
-    /// What its entries are found by: the URL, or the name that fast-agent's index has.
+    /// What its entries are found by: its URL, or [`Identity::key`](super::Identity::key).
     pub id: &'a str,
     /// Reads the secret of a client that was registered beforehand; asked only if it is needed.
     pub client_secret: Secret<'a>,

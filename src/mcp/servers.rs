@@ -82,8 +82,8 @@ pub struct McpServer {
     pub transport: Transport,
     /// Where; `None` for a child process.
     pub url: Option<Endpoint>,
-    /// Its identity by fast-agent's earlier rule, which keeps the spelling of the config: what its
-    /// tokens in a keyring are found by, under this name or the later one.
+    /// Its identity by fast-agent's earlier rule, which keeps the spelling of the config: by its
+    /// [`Identity::key`] tokens in a keyring are found, under this name or the later one.
     pub legacy: Identity,
     /// False: it wants no OAuth (`oauth: false`).
     pub oauth: bool,

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::name::{ProfileId, RecordName};
 use crate::oauth::{AccessToken, Account, TokenSet};
 use crate::token_store::fast_agent::Layout;
+use crate::token_store::identity::identities;
 use crate::vault::RecordKind;
 use std::path::PathBuf;
 
@@ -30,7 +31,11 @@ pub struct Entry {
 impl Entry {
     /// As a person sees it.
     pub fn place(&self) -> String {
-        let (service, user) = (self.layout.service(), self.layout.user(&self.id));
+        let name = match self.layout {
+            Layout::Mcp => identities(&self.id).pop().unwrap_or_default(),
+            Layout::Codex | Layout::Provider => self.id.clone(),
+        };
+        let (service, user) = (self.layout.service(), self.layout.user(&name));
         format!("keyring: {service}/{user}")
     }
 }

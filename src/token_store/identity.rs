@@ -17,6 +17,15 @@ pub fn identities(server: &str) -> Vec<String> {
     }
 }
 
+/// What [`identities`] gives this name for: the way to a server's entries if only their name is
+/// known. A name that was itself taken for a URL would be cut again, and be another server's.
+pub fn server_of(name: &str) -> String {
+    match Parts::of(name) {
+        Some(_) => format!("{name}/mcp"),
+        None => name.to_owned(),
+    }
+}
+
 /// A URL cut as Python's `urlparse` does it.
 struct Parts<'a> {
     scheme: String,
@@ -130,6 +139,17 @@ mod tests {
             let mut expected = vec![(*newer).to_owned()];
             expected.extend((newer != older).then(|| (*older).to_owned()));
             assert_eq!(identities(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_known_is_not_cut_again() {
+        for (_, newer, older) in OF_FAST_AGENT {
+            for name in [newer, older] {
+                let names = identities(&server_of(name));
+                assert_eq!(names.last().map(String::as_str), Some(*name));
+                assert_eq!(names[0], *newer);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::fast_agent::{
     INDEX, Layout, MAX_INDEX, Meta, PIECE, client_user, cut, index, join, meta_user, piece_user,
     write_index,
 };
-use super::identity::identities;
+use super::identity::{identities, server_of};
 use super::{TokenStore, Warning};
 use crate::crypto::hash::sha256;
 use crate::error::{Code, Failure};
@@ -75,6 +75,15 @@ impl Keyring {
         }
         let found = self.read(INDEX)?;
         Ok(index(found.as_ref().map(|found| &found.secret)))
+    }
+
+    /// What finds the entries that fast-agent's index lists, server by server.
+    ///
+    /// # Errors
+    /// `keyring.*`.
+    pub fn servers(&self) -> Result<Vec<String>, Failure> {
+        let names = self.list()?;
+        Ok(names.iter().map(|name| server_of(name)).collect())
     }
 
     /// How the client registered at an MCP server: the JSON document that fast-agent keeps beside

@@ -213,6 +213,43 @@ fn what_fast_agent_left_is_found_under_both_of_its_names() {
 }
 
 #[test]
+fn a_server_at_the_path_of_another_servers_name_has_its_own_tokens() {
+    let mcp = Mcp::open();
+    let desk = Desk::new(With::Unlocked);
+    let home = Home::bare().on_bus(desk.address());
+    home.servers(
+        "mcp: {servers: {inner: {url: 'https://h.example/mcp/sse', transport: sse}, \
+         outer: {url: 'https://h.example/mcp'}}}",
+    );
+    python(
+        &desk,
+        &mcp,
+        "for name in ['https://h.example', 'https://h.example/mcp', 'https://o.example/sse']:\n\
+         \x20 put('oauth:tokens:' + name, json.dumps({'access_token': 'of ' + name, \
+         'token_type': 'Bearer', 'expires_in': 3600, 'scope': None, 'refresh_token': 'r'}))\n\
+         put('oauth:tokens:https://o.example', json.dumps({'access_token': 'other'}))\n\
+         put('oauth:index', json.dumps(['https://h.example/mcp', 'https://o.example/sse']))",
+    );
+    let token = |target: &str| home.ok(&["auth", "token", target]).trim().to_owned();
+    assert_eq!(token("inner"), "of https://h.example/mcp");
+    assert_eq!(token("outer"), "of https://h.example");
+    assert_eq!(token("https://h.example/mcp/mcp"), token("inner"));
+    assert_eq!(token("https://h.example/mcp"), token("outer"));
+    let status = json_of(&home.ok(&["auth", "status", "--json"]));
+    let kept = status["mcp"]["credentials"].as_array().unwrap().clone();
+    let resources: Vec<_> = kept.iter().map(|kept| kept["resource"].clone()).collect();
+    let listed = ["https://h.example", "https://h.example/mcp", "https://o.example/sse"];
+    assert_eq!(json!(resources), json!(listed));
+    let left = "print([get('oauth:tokens:https://' + name) is not None for name in \
+                ['h.example', 'h.example/mcp', 'o.example', 'o.example/sse']])";
+    home.ok(&["auth", "clear", "inner", "--yes", "--local-only"]);
+    assert_eq!(python(&desk, &mcp, left), "[True, False, True, True]");
+    // What no config has is found by its name in the index, and by nothing shorter.
+    home.ok(&["auth", "clear", "--all", "--yes", "--local-only"]);
+    assert_eq!(python(&desk, &mcp, left), "[True, False, True, False]");
+}
+
+#[test]
 fn a_machine_without_a_keyring_keeps_tokens_in_the_vault_and_says_so_once() {
     let idp = Idp::start_with(&opaque());
     let mcp = Mcp::behind(&idp);

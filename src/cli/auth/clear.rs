@@ -123,7 +123,7 @@ fn clear(context: &Context, args: &ClearArgs) -> Done {
     for target in args.server.iter().chain(&args.identity) {
         let server = servers.named(target)?;
         let legacy = server.map_or_else(|| Identity::legacy(target), |one| one.legacy.clone());
-        let key = legacy.as_str().to_owned();
+        let key = legacy.key();
         chosen.push((identity(&servers, target, DOING)?, key));
     }
     if !how.yes && !context.confirm(DOING, &question(&chosen), "--yes")? {
@@ -213,11 +213,11 @@ impl Work<'_> {
         every: bool,
     ) -> Result<Vec<Target>, Failure> {
         let listed = if every {
-            store.list()?
+            store.servers()?
         } else {
             Default::default()
         };
-        let listed = listed.into_iter().map(|name| (Identity::of(&name), name));
+        let listed = listed.into_iter().map(|key| (Identity::of(&key), key));
         let mut held = Vec::new();
         for target in chosen.iter().cloned().chain(listed) {
             if store.load(&target.1)?.is_some() || store.client_info(&target.1)?.is_some() {

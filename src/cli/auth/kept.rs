@@ -137,12 +137,13 @@ pub(super) fn with<T>(
     let url = url.ok_or_else(|| Failure::new(Code::Bug, "a server without a URL"))?;
     let secret = || client_secret(context, server, unlock).map_err(CliError::into_reason);
     let http = Client::new(&Policy::default());
+    let id = server.legacy.key();
     act(&InKeyring {
         store,
         http: &http,
         server,
         url,
-        id: server.legacy.as_str(),
+        id: &id,
         client_secret: &secret,
     })
 }
@@ -205,7 +206,7 @@ pub(super) fn persist_of_url(
     let Place::Keyring(store) = to_read(context, Persist::Keyring, identity) else {
         return Persist::Vault;
     };
-    match store.load(legacy.as_str()) {
+    match store.load(&legacy.key()) {
         Ok(Some(_)) => Persist::Keyring,
         Ok(None) | Err(_) => Persist::Vault,
     }

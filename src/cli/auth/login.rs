@@ -225,7 +225,7 @@ fn store(context: &Context, server: &McpServer, how: &HowArgs) -> Done {
     }
     kept::tell(context, &place);
     authenticate(context, server, &place, &mut person, terms)?;
-    report(context, &person, &identity, &place)
+    report(context, &person, server, &identity, &place)
 }
 
 /// How a sign-in goes.
@@ -382,14 +382,21 @@ pub(super) fn seal(
     }
 }
 
-fn report(context: &Context, person: &AtTerminal<'_>, identity: &Identity, place: &Place) -> Done {
+fn report(
+    context: &Context,
+    person: &AtTerminal<'_>,
+    server: &McpServer,
+    identity: &Identity,
+    place: &Place,
+) -> Done {
     let out = &context.out;
     if out.json {
         let mut event = json!({"event": "stored", "identity": identity.as_str()});
         if let Place::Keyring(_) = place {
             let layout = Layout::Mcp;
+            let name = Identity::of(&server.legacy.key());
             event["keyring"] = json!({"service": layout.service(),
-                "username": layout.user(identity.as_str())});
+                "username": layout.user(name.as_str())});
         } else {
             let name = identity.record().map_err(Failure::from).doing("report")?;
             event["ref"] = json!({"source": "vault", "provider": "default", "id": name});

@@ -63,15 +63,15 @@ fn entry(layout: Layout, id: &str, tokens: &TokenSet) -> Entry {
 fn servers(context: &Context, unlock: &UnlockArgs, logins: &mut Logins) -> Result<(), Failure> {
     let store = kept::store(context, Layout::Mcp, asking(context));
     let servers = Servers::read(context, &ConfigArgs::default()).map_err(CliError::into_reason)?;
-    let mut keys: Vec<String> = store.list()?.into_iter().collect();
+    let mut keys = store.servers()?;
     // Older versions did not always list them.
     for (server, _) in servers.remote() {
-        let key = server.legacy.as_str();
+        let key = server.legacy.key();
         if !keys
             .iter()
-            .any(|other| Identity::of(other) == Identity::of(key))
+            .any(|other| Identity::of(other) == Identity::of(&key))
         {
-            keys.push(key.to_owned());
+            keys.push(key);
         }
     }
     for key in keys {

@@ -81,10 +81,10 @@ impl Ring {
 fn entries(store: &Keyring, servers: &Servers) -> Result<Vec<Kept>, crate::error::Failure> {
     let mut keys: BTreeMap<Identity, Vec<String>> = BTreeMap::new();
     let meant = |(server, _): (&crate::mcp::McpServer, &crate::oauth::Endpoint)| {
-        (server.persist == Persist::Keyring).then(|| server.legacy.as_str().to_owned())
+        (server.persist == Persist::Keyring).then(|| server.legacy.key())
     };
     let configured = servers.remote().filter_map(meant);
-    for key in configured.chain(store.list()?) {
+    for key in configured.chain(store.servers()?) {
         keys.entry(Identity::of(&key)).or_default().push(key);
     }
     let mut kept = Vec::new();

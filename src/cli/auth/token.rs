@@ -140,6 +140,6 @@ fn explained(failure: Failure, named: Option<&McpServer>, identity: &Identity) -
         Code::OAuthSignIn => failure,
         _ => Failure::new(Code::OAuthSignIn, format!("nobody signed in to {identity}")),
     };
-    let target = named.map_or(identity.as_str(), |server| server.name.as_str());
+    let target = named.map_or_else(|| identity.target(), |server| server.name.clone());
     CliError::new(DOING, failure).hint(format!("reseal auth login {target}"))
 }
