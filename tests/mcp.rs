@@ -15,4 +15,5 @@ mod mcp {
     mod older;
     mod script;
     mod server;
+    mod unread;
 }

@@ -47,6 +47,12 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// True if there is no keyring here that could hold anything.
+    pub fn is_absence(&self) -> bool {
+        use Fault::{NoBus, NoCollection, NoService, NotBuilt};
+        matches!(self, NoBus(_) | NoService | NoCollection | NotBuilt)
+    }
+
     /// The longest name of an error that is repeated.
     #[cfg(feature = "keyring")]
     const MAX_ERROR_NAME: usize = 100;

@@ -109,9 +109,14 @@ impl McpServer {
     pub fn label(&self) -> String {
         match &self.url {
             None => self.name.clone(),
-            Some(url) if self.name == url.to_string() => Identity::of(url.as_str()).to_string(),
+            Some(url) if self.is_bare() => Identity::of(url.as_str()).to_string(),
             Some(url) => format!("{} ({})", self.name, Identity::of(url.as_str())),
         }
+    }
+
+    /// True if no config has it: only its address is known.
+    pub fn is_bare(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| self.name == url.to_string())
     }
 
     /// A server of which only the address is known, with the settings of fast-agent.

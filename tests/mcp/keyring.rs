@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 // Each user of the fixture takes what it needs.
 #[allow(dead_code)]
 #[path = "../../src/keyring/fixture.rs"]
-mod fixture;
+pub mod fixture;
 
 use fixture::{Desk, With};
 use reseal::keyring::{Asking, Bus, Keyring};
 
-fn opaque() -> Options {
+pub fn opaque() -> Options {
     Options {
         opaque: true,
         ..Options::default()
     }
 }
 
-fn yaml(mcp: &Mcp) -> String {
+pub fn yaml(mcp: &Mcp) -> String {
     format!("mcp: {{servers: {{tools: {{url: {:?}}}}}}}", mcp.url())
 }
 
 /// Runs Python with `get`, `put` and `ID`, and gives what it prints.
-fn python(desk: &Desk, mcp: &Mcp, script: &str) -> String {
+pub fn python(desk: &Desk, mcp: &Mcp, script: &str) -> String {
     let prelude = format!(
         "import keyring, json\n\
          from keyring.backends import SecretService\n\

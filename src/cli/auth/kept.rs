@@ -192,7 +192,8 @@ pub(super) fn set_in_vault(
 }
 
 /// Where the tokens of a server are kept that is known by its URL alone: as those of a server of
-/// the config that shares them; else where fast-agent left some; else in the vault.
+/// the config that shares them; else in the keyring if fast-agent left some there, or that can't be
+/// seen; else in the vault.
 pub(super) fn persist_of_url(
     context: &Context,
     siblings: &[Persist],
@@ -203,11 +204,23 @@ pub(super) fn persist_of_url(
     if let Some(persist) = configured {
         return *persist;
     }
-    let Place::Keyring(store) = to_read(context, Persist::Keyring, identity) else {
-        return Persist::Vault;
+    let holds_some = match to_read(context, Persist::Keyring, identity) {
+        Place::Keyring(store) => !matches!(store.load(&legacy.key()), Ok(None)),
+        Place::Vault(why) => why.is_some_and(|why| !why.is_absence()),
+        Place::Memory(_) => false,
     };
-    match store.load(&legacy.key()) {
-        Ok(Some(_)) => Persist::Keyring,
-        Ok(None) | Err(_) => Persist::Vault,
+    match holds_some {
+        true => Persist::Keyring,
+        false => Persist::Vault,
+    }
+}
+
+/// True if tokens that go to the vault are newer than all that a keyring may hold of the server:
+/// the keyring was meant, or nobody could look whether it was.
+pub(super) fn is_instead(context: &Context, server: &McpServer, place: &Place) -> bool {
+    match place {
+        Place::Vault(Some(_)) => true,
+        Place::Vault(None) => server.is_bare() && readable(context, Asking::Never).is_err(),
+        Place::Keyring(_) | Place::Memory(_) => false,
     }
 }

@@ -285,8 +285,7 @@ pub(super) fn authenticate(
         }
     }
     // Here and not in the keyring, whatever that holds.
-    let instead = matches!(place, Place::Vault(Some(_)));
-    match instead {
+    match kept::is_instead(context, server, place) {
         true => kept::set_in_vault(context, &identity, true).doing("store the tokens"),
         false => Ok(()),
     }

@@ -59,11 +59,8 @@ impl Ring {
 
     /// True if it may hold what can't be seen now.
     pub(super) fn is_unknown(&self) -> bool {
-        let none = |why: &Fault| {
-            use Fault::{NoBus, NoCollection, NoService, NotBuilt};
-            matches!(why, NoBus(_) | NoService | NoCollection | NotBuilt)
-        };
-        self.kept.is_empty() && self.missing.as_ref().is_some_and(|why| !none(why))
+        let missing = self.missing.as_ref();
+        self.kept.is_empty() && missing.is_some_and(|why| !why.is_absence())
     }
 
     /// The member `keyring` of fast-agent's JSON.
