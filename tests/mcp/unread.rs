@@ -39,3 +39,49 @@ fn who_signs_in_by_url_without_the_keyring_counts_later() {
     let theirs = python(&desk, &mcp, "print(tokens()['access_token'])");
     assert_eq!(theirs, "older");
 }
+
+#[test]
+fn what_is_cleared_with_the_keyring_unread_is_said_and_does_not_come_back() {
+    let idp = Idp::start_with(&opaque());
+    let mcp = Mcp::behind(&idp);
+    let mut desk = Desk::new(With::Unlocked);
+    python(&desk, &mcp, OLDER);
+    let home = Home::new().on_bus(desk.address());
+    home.servers(&yaml(&mcp));
+    for clear in [
+        &["auth", "clear", "tools", "--yes"][..],
+        &["auth", "clear", "--all", "--yes"],
+    ] {
+        desk.lock();
+        home.sign_in(&idp, &["auth", "login", "tools"]);
+        let token = home.ok(&["auth", "token", "tools"]);
+        let (said, code) = home.fails(clear);
+        assert!(flat(&said).contains("in the keyring: not removed: the keyring is locked"), "{said}");
+        assert_eq!(code, 6, "{said}");
+        assert_eq!(idp.introspect(token.trim())["active"], false);
+        // Older tokens are not those of somebody who signed out.
+        desk.restart_keyring();
+        home.fails(&["auth", "token", "tools"]);
+        home.ok(clear);
+        assert_eq!(python(&desk, &mcp, "print(get('oauth:tokens:' + ID))"), "None");
+        // From here on the keyring counts again.
+        python(&desk, &mcp, OLDER);
+        assert_eq!(home.ok(&["auth", "token", "tools"]).trim(), "older");
+    }
+}
+
+#[test]
+fn who_clears_the_keyring_hears_that_nobody_looked_into_the_vault() {
+    let mcp = Mcp::open();
+    let desk = Desk::new(With::Unlocked);
+    let home = Home::new().on_bus(desk.address());
+    home.servers(&yaml(&mcp));
+    python(&desk, &mcp, OLDER);
+    home.ok(&["vault", "lock"]);
+    let output = home.run(&["auth", "clear", "tools", "--yes", "--local-only"]);
+    let said = flat(&String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    let sentence = "the vault is locked, and may hold older tokens of the server";
+    assert!(said.contains(sentence), "{said}");
+    assert_eq!(python(&desk, &mcp, "print(get('oauth:tokens:' + ID))"), "None");
+}

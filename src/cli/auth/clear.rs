@@ -11,6 +11,7 @@ use crate::mcp::keyring::InKeyring;
 use crate::mcp::{Identity, McpServer, Persist, Transport};
 use crate::name::RecordName;
 use crate::runtime::service::{Reply, Request, Revocation, Service};
+use crate::token_store::fast_agent::Layout;
 use crate::token_store::{Keyring, TokenStore};
 use clap::Args;
 use serde_json::json;
@@ -161,11 +162,16 @@ impl Work<'_> {
     /// to open the vault, but told that nobody looked into it.
     fn remove(&self, chosen: Vec<Target>, every: bool) -> Result<Outcome, CliError> {
         let context = self.context;
-        let ring = kept::readable(context, asking(context)).ok();
-        let held = match &ring {
-            Some(store) => self.held(store, &chosen, every).doing(DOING)?,
-            None => Vec::new(),
+        let mut outcome = Outcome::default();
+        let seen = match kept::readable(context, asking(context)) {
+            Ok(store) => self.held(&store, &chosen, every).map(|held| (Some(store), held)),
+            Err(why) if why.is_absence() => Ok((None, Vec::new())),
+            Err(why) => Err(Failure::from(why)),
         };
+        let (ring, held) = seen.unwrap_or_else(|failure| {
+            outcome.failed = self.unseen(&chosen, every, &failure);
+            (None, Vec::new())
+        });
         let is_elsewhere = |(identity, _): &&Target| {
             let is_held = held.iter().any(|(held, _)| held == identity);
             !is_held || kept::is_in_vault(context, identity)
@@ -180,10 +186,9 @@ impl Work<'_> {
                 None
             }
             // Says that there is none.
-            false if ring.is_none() => Some(session::service(context, self.unlock)?),
+            false if ring.is_none() && outcome.failed.is_empty() => Some(session::service(context, self.unlock)?),
             false => None,
         };
-        let mut outcome = Outcome::default();
         if let Some(store) = &ring {
             self.clear_keyring(store, &held, &mut outcome);
         }
@@ -197,12 +202,29 @@ impl Work<'_> {
             }
             sign_out_all(service.as_mut(), names, self.local_only, &mut outcome);
         }
-        if outcome.failed.is_empty() {
+        // Without its mark, what an unread keyring holds would be used again.
+        if outcome.failed.is_empty() && ring.is_some() {
             for (identity, _) in chosen.iter().chain(&held) {
                 kept::set_in_vault(context, identity, false).doing(DOING)?;
             }
+            if every {
+                kept::remove_marks(context).doing(DOING)?;
+            }
         }
         Ok(outcome)
+    }
+
+    /// What may be in a keyring that can't be read.
+    fn unseen(&self, chosen: &[Target], every: bool, why: &Failure) -> Vec<(From, CliError)> {
+        let may_hold = |(identity, _): &&Target| {
+            let meant = self.servers.persist_of(identity);
+            meant.is_empty() || meant.contains(&Persist::Keyring)
+        };
+        let some = chosen.iter().filter(may_hold);
+        let some = some.map(|(identity, _)| From::Keyring(identity.clone()));
+        some.chain(every.then_some(From::Service))
+            .map(|from| (from, CliError::new(DOING, why.clone())))
+            .collect()
     }
 
     /// Those of the chosen that have something in the keyring.
@@ -287,6 +309,8 @@ struct Outcome {
 enum From {
     Vault(RecordName),
     Keyring(Identity),
+    /// All that fast-agent's service in the keyring may have.
+    Service,
 }
 
 impl From {
@@ -295,6 +319,7 @@ impl From {
         match self {
             From::Vault(name) => ("record", name.to_string()),
             From::Keyring(identity) => ("keyring", identity.to_string()),
+            From::Service => ("service", Layout::Mcp.service().to_owned()),
         }
     }
 }
@@ -304,6 +329,7 @@ impl fmt::Display for From {
         match self {
             From::Vault(name) => name.fmt(f),
             From::Keyring(identity) => write!(f, "{} in the keyring", shown(identity.as_str())),
+            From::Service => write!(f, "{} in the keyring", Layout::Mcp.service()),
         }
     }
 }

@@ -17,11 +17,15 @@ use crate::mcp::keyring::{InKeyring, Rescue, Wanted};
 use crate::mcp::{Identity, McpServer, Persist};
 use crate::net::http::{Client, Policy};
 use crate::oauth::{Account, TokenSet};
-use crate::store::files;
+use crate::store::{StoreError, files};
 use crate::store::state_dir::make_private_folder;
 use crate::token_store::fast_agent::Layout;
 use crate::token_store::{Chosen, Keyring, TokenStore};
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+/// What the name of a mark ends with.
+const MARK: &str = "vault";
 
 /// Where tokens are, or go.
 pub(super) enum Place {
@@ -166,12 +170,28 @@ fn rescue(
 fn mark(context: &Context, identity: &Identity) -> PathBuf {
     let digest = sha256(&[identity.as_str().as_bytes()]);
     let name = data_encoding::HEXLOWER.encode(&digest[..8]);
-    context.state.tokens().join(format!("{name}.vault"))
+    context.state.tokens().join(format!("{name}.{MARK}"))
 }
 
 /// True if the newest tokens are in the vault although the keyring was meant.
 pub(super) fn is_in_vault(context: &Context, identity: &Identity) -> bool {
     mark(context, identity).exists()
+}
+
+/// Removes the marks of all identities.
+pub(super) fn remove_marks(context: &Context) -> Result<(), Failure> {
+    let folder = context.state.tokens();
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(StoreError::io("list", &folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(StoreError::io("list", &folder))?.path();
+        if path.extension().is_some_and(|end| end == MARK) {
+            files::remove(&path, b"")?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the mark, or removes it.
