@@ -68,6 +68,8 @@ pub struct InKeyring<'a> {
     pub id: &'a str,
     /// Reads the secret of a client that was registered beforehand; asked only if it is needed.
     pub client_secret: Secret<'a>,
+    /// True if newer tokens than these are elsewhere by now; asked once nobody else renews.
+    pub is_elsewhere: &'a dyn Fn() -> bool,
 }
 
 impl InKeyring<'_> {
@@ -114,7 +116,8 @@ impl InKeyring<'_> {
         saved
     }
 
-    /// Tokens that are good enough, renewed if need be; `None` if nobody signed in.
+    /// Tokens that are good enough, renewed if need be; `None` if nobody signed in, or newer ones
+    /// are elsewhere.
     ///
     /// # Errors
     /// `oauth.sign_in_needed` if only a person can help; `keyring.*`, also if tokens were renewed
@@ -130,6 +133,9 @@ impl InKeyring<'_> {
             other => return Ok(other),
         }
         let _guard = self.store.refresh_guard(id)?;
+        if (self.is_elsewhere)() {
+            return Ok(None);
+        }
         // Somebody else may have renewed them meanwhile: theirs count.
         let held = match self.store.load(id)? {
             Some(held) if !wanted.is_met_by(&held) => held,

@@ -141,7 +141,7 @@ pub(super) fn with<T>(
     let url = url.ok_or_else(|| Failure::new(Code::Bug, "a server without a URL"))?;
     let secret = || client_secret(context, server, unlock).map_err(CliError::into_reason);
     let http = Client::new(&Policy::default());
-    let id = server.legacy.key();
+    let (id, identity) = (server.legacy.key(), Identity::of(url.as_str()));
     act(&InKeyring {
         store,
         http: &http,
@@ -149,6 +149,7 @@ pub(super) fn with<T>(
         url,
         id: &id,
         client_secret: &secret,
+        is_elsewhere: &|| is_in_vault(context, &identity),
     })
 }
 

@@ -124,6 +124,7 @@ impl World {
             url: &self.url,
             id: self.url.as_str(),
             client_secret: &|| Ok(None),
+            is_elsewhere: &|| false,
         }
     }
 
@@ -196,6 +197,24 @@ fn what_was_renewed_and_not_kept_goes_where_it_survives_and_is_an_error() {
     let failure = world.kept(&net).token(&wanted, &none).unwrap_err();
     assert_eq!(failure.code, Code::KeyringLocked);
     assert_eq!(net.sent().len(), 1);
+}
+
+#[test]
+fn what_somebody_saved_elsewhere_meanwhile_counts_and_nothing_is_sent() {
+    let world = World::new();
+    let net = Net::new(200, &granted("second"), || ());
+    let first = AccessToken::from(secret("first"));
+    let wanted = Wanted {
+        refused: Some(&first),
+        ..Wanted::default()
+    };
+    let kept = InKeyring {
+        is_elsewhere: &|| true,
+        ..world.kept(&net)
+    };
+    assert_eq!(kept.token(&wanted, &no_rescue), Ok(None));
+    assert_eq!(net.sent(), [""; 0]);
+    assert_eq!(world.access(), "first");
 }
 
 #[test]
