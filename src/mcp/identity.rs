@@ -78,7 +78,11 @@ mod tests {
     fn what_stands_for_an_identity_is_not_cut_again() {
         for (url, key, target) in [
             ("https://h/mcp", "https://h/mcp", "https://h"),
-            ("https://h/mcp/sse", "https://h/mcp/mcp", "https://h/mcp/mcp"),
+            (
+                "https://h/mcp/sse",
+                "https://h/mcp/mcp",
+                "https://h/mcp/mcp",
+            ),
             ("https://h/a/mcp", "https://h/a/mcp", "https://h/a"),
         ] {
             let identity = Identity::of(url);

@@ -116,7 +116,9 @@ impl McpServer {
 
     /// True if no config has it: only its address is known.
     pub fn is_bare(&self) -> bool {
-        self.url.as_ref().is_some_and(|url| self.name == url.to_string())
+        self.url
+            .as_ref()
+            .is_some_and(|url| self.name == url.to_string())
     }
 
     /// A server of which only the address is known, with the settings of fast-agent.

@@ -238,7 +238,11 @@ fn a_server_at_the_path_of_another_servers_name_has_its_own_tokens() {
     let status = json_of(&home.ok(&["auth", "status", "--json"]));
     let kept = status["mcp"]["credentials"].as_array().unwrap().clone();
     let resources: Vec<_> = kept.iter().map(|kept| kept["resource"].clone()).collect();
-    let listed = ["https://h.example", "https://h.example/mcp", "https://o.example/sse"];
+    let listed = [
+        "https://h.example",
+        "https://h.example/mcp",
+        "https://o.example/sse",
+    ];
     assert_eq!(json!(resources), json!(listed));
     let left = "print([get('oauth:tokens:https://' + name) is not None for name in \
                 ['h.example', 'h.example/mcp', 'o.example', 'o.example/sse']])";

@@ -221,14 +221,19 @@ impl Home {
     #[track_caller]
     pub fn sign_in(&self, idp: &Idp, args: &[&str]) -> (String, Url) {
         let (child, url) = self.begin(args);
-        let back = query(&url, "redirect_uri").unwrap();
-        let end = idp.sign_in(url.as_str(), &back);
-        let page = Walker::new("alice").get(&Url::parse(&end).unwrap());
-        assert_eq!(page.status(), 200, "{}", page.text());
-        let output = child.wait_with_output().unwrap();
+        let (status, output) = Self::finish(idp, child, &url);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
+        assert_eq!(status, 200);
         (said, url)
+    }
+
+    /// Ends a sign-in that began: the status of the last page, and what the command said.
+    pub fn finish(idp: &Idp, child: Child, url: &Url) -> (u16, Output) {
+        let back = query(url, "redirect_uri").unwrap();
+        let end = idp.sign_in(url.as_str(), &back);
+        let page = Walker::new("alice").get(&Url::parse(&end).unwrap());
+        (page.status(), child.wait_with_output().unwrap())
     }
 }
 

@@ -164,7 +164,9 @@ impl Work<'_> {
         let context = self.context;
         let mut outcome = Outcome::default();
         let seen = match kept::readable(context, asking(context)) {
-            Ok(store) => self.held(&store, &chosen, every).map(|held| (Some(store), held)),
+            Ok(store) => self
+                .held(&store, &chosen, every)
+                .map(|held| (Some(store), held)),
             Err(why) if why.is_absence() => Ok((None, Vec::new())),
             Err(why) => Err(Failure::from(why)),
         };
@@ -186,7 +188,9 @@ impl Work<'_> {
                 None
             }
             // Says that there is none.
-            false if ring.is_none() && outcome.failed.is_empty() => Some(session::service(context, self.unlock)?),
+            false if ring.is_none() && outcome.failed.is_empty() => {
+                Some(session::service(context, self.unlock)?)
+            }
             false => None,
         };
         if let Some(store) = &ring {

@@ -17,8 +17,8 @@ use crate::mcp::keyring::{InKeyring, Rescue, Wanted};
 use crate::mcp::{Identity, McpServer, Persist};
 use crate::net::http::{Client, Policy};
 use crate::oauth::{Account, TokenSet};
-use crate::store::{StoreError, files};
 use crate::store::state_dir::make_private_folder;
+use crate::store::{StoreError, files};
 use crate::token_store::fast_agent::Layout;
 use crate::token_store::{Chosen, Keyring, TokenStore};
 use std::io::ErrorKind;
@@ -154,7 +154,7 @@ pub(super) fn with<T>(
 }
 
 /// Puts an account into the vault that the keyring did not take, and says where it is.
-fn rescue(
+pub(super) fn rescue(
     context: &Context,
     identity: &Identity,
     unlock: &UnlockArgs,

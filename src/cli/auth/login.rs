@@ -12,6 +12,7 @@ use crate::cli::session::{self, UnlockArgs};
 use crate::error::{Code, Failure};
 use crate::launch::Lookup;
 use crate::mcp::discovery::Allowed;
+use crate::mcp::keyring::InKeyring;
 use crate::mcp::sign_in::{Held, With, sign_in};
 use crate::mcp::{Identity, McpServer, Persist, Transport};
 use crate::name::RecordName;
@@ -251,14 +252,7 @@ pub(super) fn authenticate(
         let unlock = terms.unlock;
         kept::with(context, server, unlock, store, |kept| {
             let signed_in = browse(context, server, person, terms, kept.held()?)?;
-            match kept.keep(&signed_in.account) {
-                Ok(()) => signed_in.stored(),
-                Err(failure) => {
-                    signed_in.failed();
-                    return Err(failure);
-                }
-            }
-            kept::set_in_vault(context, &identity, false)
+            keep(context, kept, &identity, unlock, signed_in)
         })
         .doing(format!("sign in to {}", server.name))?;
         return Ok(());
@@ -288,6 +282,34 @@ pub(super) fn authenticate(
     match kept::is_instead(context, server, place) {
         true => kept::set_in_vault(context, &identity, true).doing("store the tokens"),
         false => Ok(()),
+    }
+}
+
+/// Keeps an account in the keyring, or in the vault if the keyring does not take it after all: a
+/// person was at it, and what was there before may have ended with it.
+fn keep(
+    context: &Context,
+    kept: &InKeyring<'_>,
+    identity: &Identity,
+    unlock: &UnlockArgs,
+    signed_in: SignedIn,
+) -> Result<(), Failure> {
+    let Err(why) = kept.keep(&signed_in.account) else {
+        signed_in.stored();
+        return kept::set_in_vault(context, identity, false);
+    };
+    let why_not = format!("the keyring did not take the tokens ({})", why.message);
+    match kept::rescue(context, identity, unlock, &signed_in.account) {
+        Ok(place) => {
+            signed_in.stored();
+            context.out.warn(&format!("{why_not}; they are {place}"));
+            Ok(())
+        }
+        Err(other) => {
+            signed_in.failed();
+            let text = format!("{why_not}, nor did the vault ({})", other.message);
+            Err(Failure::new(why.code, text))
+        }
     }
 }
 
@@ -389,9 +411,10 @@ fn report(
     place: &Place,
 ) -> Done {
     let out = &context.out;
+    let is_in_keyring = matches!(place, Place::Keyring(_)) && !kept::is_in_vault(context, identity);
     if out.json {
         let mut event = json!({"event": "stored", "identity": identity.as_str()});
-        if let Place::Keyring(_) = place {
+        if is_in_keyring {
             let layout = Layout::Mcp;
             let name = Identity::of(&server.legacy.key());
             event["keyring"] = json!({"service": layout.service(),
