@@ -222,9 +222,10 @@ impl InKeyring<'_> {
         let document = self.store.client_info(id)?;
         let known = document.as_ref().map(read_client).transpose()?;
         let mut server = self.server.clone();
-        let issuer = known.as_ref().and_then(|known| known.issuer.clone());
+        // Whoever granted the tokens, whatever the config says of its client.
+        let granter = known.as_ref().and_then(|known| known.issuer.clone());
         if server.client_issuer.is_none() {
-            server.client_issuer = issuer;
+            server.client_issuer = granter.clone();
         }
         let allowed = Allowed {
             // Who renews was allowed to sign in.
@@ -233,10 +234,10 @@ impl InKeyring<'_> {
         };
         let ground = discover(self.http, &server, self.url, None, allowed)?;
         let granted_by = &ground.metadata.issuer;
-        if let Some(known) = &server.client_issuer
-            && !known.is(granted_by.as_str())
+        if let Some(granter) = granter.or(server.client_issuer)
+            && !granter.is(granted_by.as_str())
         {
-            let text = format!("its tokens are of {known}, and the server now names {granted_by}");
+            let text = format!("its tokens are of {granter}, and they would go to {granted_by}");
             return Err(self.sign_in_needed(&text));
         }
         let client = self.client(known.as_ref(), &ground.metadata)?;

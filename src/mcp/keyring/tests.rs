@@ -238,8 +238,8 @@ fn what_is_saved_nowhere_is_said() {
 
 #[test]
 fn a_client_goes_to_its_issuer_and_one_of_nobody_is_bound_first() {
-    let world = World::new();
-    let bind = |issuer: Option<&str>| {
+    let mut world = World::new();
+    let bind = |world: &World, issuer: Option<&str>| {
         let mut document = json!({"client_id": "theirs", "token_endpoint_auth_method": "none"});
         if let Some(issuer) = issuer {
             document["issuer"] = issuer.into();
@@ -252,12 +252,24 @@ fn a_client_goes_to_its_issuer_and_one_of_nobody_is_bound_first() {
         refused: Some(&first),
         ..Wanted::default()
     };
-    bind(Some("https://other.example"));
+    bind(&world, Some("https://other.example"));
     let net = Net::new(200, &granted("second"), || ());
     let failure = world.kept(&net).token(&wanted, &no_rescue).unwrap_err();
     assert_eq!(failure.code, Code::OAuthInvalid);
     assert_eq!(net.sent(), [""; 0]);
-    bind(None);
+    // Nor does what they hold go to the issuer of a client that the config has by now.
+    world.server.client_id = Some("ours".to_owned());
+    world.server.client_issuer = Some("https://i.example".parse().unwrap());
+    let kept = InKeyring {
+        client_secret: &|| panic!("nothing is sent that would need it"),
+        ..world.kept(&net)
+    };
+    let failure = kept.token(&wanted, &no_rescue).unwrap_err();
+    assert_eq!(failure.code, Code::OAuthSignIn);
+    assert!(failure.message.contains("are of https://other.example"));
+    assert_eq!(net.sent(), [""; 0]);
+    let world = World::new();
+    bind(&world, None);
     world.kept(&net).token(&wanted, &no_rescue).unwrap();
     assert!(net.sent()[0].contains("client_id=theirs"));
     let document = world.store.client_info(SERVER).unwrap().unwrap();
