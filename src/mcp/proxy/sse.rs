@@ -2,21 +2,24 @@
 //! stream brings everything, and messages go to an address that its first event names.
 //!
 //! Invariants: that address is of the server's own origin; a stream is opened only for a message
-//! that wants to go, so that a server which ends its streams is in no hot loop; a stream that ended
-//! took its session along, and the next one begins as the client began.
+//! that wants to go, so that a server which ends its streams is in no hot loop; one that is not
+//! open in time ends, whatever it brings; a stream that ended took its session along, and the next
+//! one begins as the client began.
 
 use super::events::{Event, Events, TooLarge};
 use super::held;
 use super::message::{Head, INITIALIZED, answered, cancelled, one_line};
 use super::upstream::{Call, Sink, Upstream, broken};
 use crate::error::{Code, Failure};
-use crate::net::http::{IDLE_LIMIT, Streamed};
+use crate::net::http::{Fault, IDLE_LIMIT, NetError, Streamed};
 use crate::oauth::Endpoint;
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the first event of a stream is waited for.
+/// How long the first line of a stream's answer is waited for, and from there on the address for
+/// messages, whatever else comes meanwhile.
 const ENDPOINT_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Sse {
@@ -26,6 +29,8 @@ pub(super) struct Sse {
     changed: Condvar,
     /// Held while a new stream begins as the client began.
     beginning: Mutex<()>,
+    /// [`ENDPOINT_LIMIT`].
+    limit: Duration,
 }
 
 #[derive(Default)]
@@ -63,6 +68,7 @@ impl Sse {
             state: Mutex::default(),
             changed: Condvar::new(),
             beginning: Mutex::default(),
+            limit: ENDPOINT_LIMIT,
         }
     }
 
@@ -106,10 +112,19 @@ impl Sse {
 
     /// One stream, from its beginning to its end.
     fn stream(&self, write: Sink<'_>) -> Result<(), Failure> {
-        let mut answer = self.upstream.granted(&Call::get(None))?;
+        let call = Call::get(None).within(self.limit);
+        let mut answer = self.upstream.granted(&call)?;
+        let until = Instant::now() + self.limit;
         let mut events = Events::new();
         let mut is_open = false;
-        while let Some(chunk) = chunk(&mut answer, is_open)? {
+        loop {
+            let chunk = match is_open {
+                true => answer.chunk()?,
+                false => self.early_chunk(&mut answer, until)?,
+            };
+            let Some(chunk) = chunk else {
+                return Ok(());
+            };
             let large = |error: TooLarge| Failure::new(Code::InputTooLarge, error.to_string());
             for event in events.take(&chunk).map_err(large)? {
                 match event.kind.as_str() {
@@ -124,7 +139,23 @@ impl Sse {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// The next bytes of a stream that is not open yet.
+    fn early_chunk(
+        &self,
+        answer: &mut Streamed<'_>,
+        until: Instant,
+    ) -> Result<Option<Bytes>, Failure> {
+        let left = until.saturating_duration_since(Instant::now());
+        let chunk = answer.chunk_within(left);
+        // Where bytes always are there, the wait for them never ends by itself.
+        if left.is_zero() || matches!(chunk, Err(NetError::Lost(_, Fault::Answer(_)))) {
+            let limit = self.limit.as_millis();
+            let text = format!("the server named no address for messages within {limit} ms");
+            return Err(Failure::new(Code::OAuthUnavailable, text));
+        }
+        Ok(chunk?)
     }
 
     /// The address that a first event names.
@@ -244,14 +275,75 @@ impl Sse {
     }
 }
 
-/// The next bytes of a stream; the first event has to come sooner.
-fn chunk(answer: &mut Streamed<'_>, is_open: bool) -> Result<Option<bytes::Bytes>, Failure> {
-    let limit = if is_open { IDLE_LIMIT } else { ENDPOINT_LIMIT };
-    Ok(answer.chunk_within(limit)?)
-}
-
 /// Why the last stream ended.
 fn ended(state: &State) -> Failure {
     let lost = || broken("the end of its stream before the answer");
     state.why.clone().unwrap_or_else(lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::proxy::Tokens;
+    use crate::oauth::AccessToken;
+    use crate::oauth::challenge::Challenge;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    /// A server that wants no tokens.
+    struct Open;
+
+    impl Tokens for Open {
+        fn token(&self, _: Option<&AccessToken>) -> Result<Option<AccessToken>, Failure> {
+            Ok(None)
+        }
+
+        fn sign_in(&self, _: &Challenge) -> Result<(), Failure> {
+            panic!("nobody has to sign in")
+        }
+    }
+
+    /// Why a stream of a server ends that begins with this, and then says this again and again.
+    fn end_of(head: &'static [u8], again: &'static [u8]) -> Failure {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/sse", listener.local_addr().unwrap());
+        let (end, ended) = channel::<()>();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _request = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(head).unwrap();
+            // Without a limit on the other side it ends all the same, in some other way.
+            for _ in 0..2000 {
+                let waited = ended.recv_timeout(Duration::from_millis(5));
+                if waited != Err(RecvTimeoutError::Timeout) || stream.write_all(again).is_err() {
+                    break;
+                }
+            }
+        });
+        let url: Endpoint = url.parse().unwrap();
+        let sse = Sse {
+            limit: Duration::from_millis(200),
+            ..Sse::new(Upstream::new(&url, Arc::new(Open)).unwrap(), &url)
+        };
+        let failure = sse.stream(&mut |_| true).unwrap_err();
+        drop((sse, end));
+        server.join().unwrap();
+        failure
+    }
+
+    #[test]
+    fn a_stream_that_never_opens_ends() {
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        let no_address = "the server named no address for messages within 200 ms";
+        for again in [&b": still here\n\n"[..], b"data: {}\n\n", b""] {
+            let failure = end_of(HEAD, again);
+            assert_eq!(failure.message, no_address);
+            assert_eq!(failure.code, Code::OAuthUnavailable);
+        }
+        // Nor is an answer waited for that never begins.
+        let failure = end_of(b"", b"");
+        assert!(failure.message.ends_with("it did not answer within 200 ms"));
+    }
 }

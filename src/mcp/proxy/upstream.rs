@@ -110,6 +110,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The same, with a limit for the time up to the first line of the answer.
+    pub(super) fn within(self, limit: Duration) -> Self {
+        Self {
+            limit: Some(limit),
+            ..self
+        }
+    }
+
     pub(super) fn get(last_event: Option<&'a str>) -> Self {
         Self {
             method: Method::Get,
