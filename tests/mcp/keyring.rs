@@ -317,6 +317,56 @@ fn without_a_keyring_and_a_vault_nobody_is_sent_to_a_browser() {
 }
 
 #[test]
+fn the_bridge_sends_nobody_to_a_browser_for_a_keyring_that_is_locked() {
+    let idp = Idp::start_with(&opaque());
+    let mcp = Mcp::behind(&idp);
+    let mut desk = Desk::new(With::Unlocked);
+    for home in [Home::bare(), Home::new()] {
+        let home = home.on_bus(desk.address());
+        home.servers(&yaml(&mcp));
+        home.sign_in(&idp, &["auth", "login", "tools"]);
+        desk.lock();
+        let mut client = Client::start(&home, &["tools", "--no-browser", "--timeout", "5s"]);
+        let (_, answer) = client.ask(1, "initialize", json!({}));
+        let why = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(why.contains("the keyring is locked"), "{answer}");
+        assert!(why.contains("reseal auth login tools"), "{why}");
+        // Nobody signed in anew: what was there all the time is found.
+        desk.restart_keyring();
+        client.initialize();
+        assert_eq!(text(&client.call(2, "hello")), "hi");
+        let (_, said) = client.end();
+        assert!(!said.lines().any(|line| line.starts_with("http")), "{said}");
+    }
+}
+
+#[test]
+fn a_sign_in_to_a_keyring_at_hand_needs_no_vault_to_be_open() {
+    let idp = Idp::start_with(&opaque());
+    let mcp = Mcp::behind(&idp);
+    let desk = Desk::new(With::Unlocked);
+    let home = Home::new().on_bus(desk.address());
+    home.servers(&yaml(&mcp));
+    home.ok(&["vault", "lock"]);
+    let mut client = Client::start(&home, &["tools", "--no-sign-in"]);
+    let (_, answer) = client.ask(0, "initialize", json!({}));
+    let why = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(why.contains("wants somebody to sign in"), "{answer}");
+    client.end();
+    let mut client = Client::start(&home, &["tools", "--no-browser"]);
+    client.begin();
+    client.agree(&idp);
+    client.begun();
+    assert_eq!(text(&client.call(1, "hello")), "hi");
+    client.end();
+    let token = home.ok(&["auth", "token", "tools"]);
+    assert_eq!(
+        python(&desk, &mcp, "print(tokens()['access_token'])"),
+        token.trim()
+    );
+}
+
+#[test]
 fn the_bridge_renews_what_is_in_the_keyring() {
     let idp = Idp::start_with(&opaque());
     let mcp = Mcp::behind(&idp);

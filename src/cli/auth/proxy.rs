@@ -9,7 +9,7 @@ use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::models::login::parse_timeout;
 use crate::cli::models::person::AtTerminal;
 use crate::cli::session::{self, UnlockArgs};
-use crate::error::{Code, Failure};
+use crate::error::{Code, Coded, Failure};
 use crate::mcp::keyring::Wanted;
 use crate::mcp::proxy::{self, Tokens};
 use crate::mcp::sign_in::{Held, With, sign_in};
@@ -106,6 +106,8 @@ struct Keeper {
 struct Kept {
     /// The token that the vault or the keyring gave, until it ends.
     token: Option<(AccessToken, Option<UnixMs>)>,
+    /// The vault gave it.
+    is_of_vault: bool,
     /// The account of a server with `persist: memory`, or one that has no other place.
     account: Option<Account>,
 }
@@ -202,15 +204,41 @@ impl Keeper {
         let unlock = &self.args.unlock;
         if let Some(tokens) = kept::token(&self.context, &self.server, unlock, &wanted)? {
             kept.token = Some((tokens.access.clone(), tokens.expires_at));
+            kept.is_of_vault = false;
             return Ok(tokens.access);
         }
-        match kept::has_vault(&self.context).map_err(CliError::into_reason)? {
+        let found = match kept::has_vault(&self.context).map_err(CliError::into_reason)? {
             true => self.of_vault(kept, refused),
-            false => {
-                let text = format!("nobody signed in to {}", self.server.name);
-                Err(Failure::new(Code::OAuthSignIn, text))
-            }
+            false => Err(self.nobody()),
+        };
+        found.map_err(|failure| self.without_keyring(kept, failure))
+    }
+
+    /// Why there is no token, where the keyring gave none and the vault failed with this.
+    fn without_keyring(&self, kept: &Kept, failure: Failure) -> Failure {
+        if !matches!(failure.code, Code::OAuthSignIn | Code::VaultSealed) {
+            return failure;
         }
+        let url = self.server.url.as_ref().map_or("", |url| url.as_str());
+        match kept::to_read(&self.context, Persist::Keyring, &Identity::of(url)) {
+            // It may well hold tokens: a sign-in would only hide that.
+            Place::Vault(Some(why)) if !why.is_absence() => {
+                let name = &self.server.name;
+                let text = format!(
+                    "{why}, and may hold tokens of {name}: unlock it, or sign in with \
+                     `reseal auth login {name}`"
+                );
+                Failure::new(why.code(), text)
+            }
+            // Nothing says that there are tokens in the vault, and new ones do not go there.
+            Place::Keyring(_) if !kept.is_of_vault => self.nobody(),
+            _ => failure,
+        }
+    }
+
+    fn nobody(&self) -> Failure {
+        let text = format!("nobody signed in to {}", self.server.name);
+        Failure::new(Code::OAuthSignIn, text)
     }
 
     fn of_vault(
@@ -230,6 +258,7 @@ impl Keeper {
                 continue;
             }
             kept.token = Some((token.clone(), expires_at));
+            kept.is_of_vault = true;
             return Ok(token);
         }
     }
@@ -245,10 +274,7 @@ impl Keeper {
             .map_err(CliError::into_reason)?
             .call(request, Vec::new());
         let answer = answer.map_err(|failure| match failure.code {
-            Code::RecordAbsent => {
-                let text = format!("nobody signed in to {}", self.server.name);
-                Failure::new(Code::OAuthSignIn, text)
-            }
+            Code::RecordAbsent => self.nobody(),
             _ => failure,
         })?;
         match (answer.reply, answer.secrets.into_iter().next()) {
