@@ -5,6 +5,7 @@
 //! | [`identity`] | which servers share their tokens, and the record that holds them |
 //! | [`servers`] | the servers of a config: fast-agent's, and ours |
 //! | [`find`] | where fast-agent's config is |
+//! | [`api_keys`] | the API keys in it, for who moves in |
 //! | [`discovery`] | from a server to who grants its tokens, and how to be a client there |
 //! | [`sign_in`] | from there to an account |
 //! | [`keyring`] | an account in the keyring, as fast-agent keeps it |
@@ -17,6 +18,7 @@
 //! is named by [`identity`], and `runtime` renews it there like any other.
 #![forbid(unsafe_code)]
 
+pub mod api_keys;
 pub mod discovery;
 pub mod find;
 pub mod identity;

@@ -131,7 +131,7 @@ pub(super) fn read(
     }
 }
 
-fn fixed(
+pub(super) fn fixed(
     kind: ProfileType,
     value: Option<SecretValue>,
     expires: Option<UnixMs>,

@@ -1,6 +1,6 @@
-//! What fast-agent keeps in the keyring, moved on request.
+//! What fast-agent keeps in the keyring and the API keys in its config, moved on request.
 //!
-//! Unlike the files of other programs these entries go: fast-agent has no other owner for them, and
+//! Its files stay as they are, like those of other programs. The entries of the keyring go: fast-agent has no other owner for them, and
 //! a server that rotates refresh tokens knows one owner only. Reading them, and removing them once
 //! everything is stored and compared, is for the caller: no keyring is opened here.
 
@@ -12,10 +12,13 @@ use crate::apply::NewRecord;
 use crate::config::Config;
 use crate::name::{ProfileId, RecordName};
 use crate::oauth::{AccessToken, Account, TokenSet};
+use crate::plaintext::marker;
+use crate::profile::{ProfileType, normal_provider};
+use crate::secret::SecretValue;
 use crate::token_store::fast_agent::Layout;
 use crate::token_store::identity::identities;
 use crate::vault::RecordKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An entry of the keyring that goes once what it holds is in the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,41 @@ impl Logins {
                 entry: Some(entry),
             }),
             Err(why) => self.leave(place, why),
+        }
+    }
+
+    /// Adds the API keys of a file, which stays as it is. Of two keys of a provider the first one
+    /// that is added counts.
+    pub fn add_keys(&mut self, path: &Path, keys: Vec<(String, SecretValue)>) {
+        for (provider, key) in keys {
+            let text = std::str::from_utf8(key.expose()).unwrap_or_default();
+            if marker::of(text).is_some() {
+                continue;
+            }
+            let provider = normal_provider(&provider);
+            let place = format!("{}: {provider}.api_key", path.display());
+            let Ok(id) = format!("{provider}:fast-agent").parse::<ProfileId>() else {
+                self.leave(place, "its name is that of no provider");
+                continue;
+            };
+            let is_first = !self.found.iter().any(|login| login.id == id);
+            if is_first && let Ok(credential) = entry::fixed(ProfileType::ApiKey, Some(key), None) {
+                self.found.push(Login {
+                    of: None,
+                    path: path.to_owned(),
+                    id,
+                    credential,
+                    entry: None,
+                });
+            }
+            let why = match is_first {
+                true => {
+                    "it is in the vault too, but fast-agent knows no refs: take it out by hand, \
+                     and start fast-agent with `reseal run`, which sets its variables"
+                }
+                false => "another key of this provider counts, for fast-agent and here",
+            };
+            self.leave(place, why);
         }
     }
 

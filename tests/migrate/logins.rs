@@ -282,3 +282,55 @@ fn another_login_under_a_name_that_is_taken_stays() {
     );
     assert_eq!(claw.records().len(), 1);
 }
+
+#[test]
+fn api_keys_of_fast_agent_are_imported_and_its_files_are_only_read() {
+    let claw = Claw::new();
+    let config = "default_model: sonnet\nopenai: {api_key: older-key-of-openai-5f1c}\n\
+                  groq: {api_key: '<your-api-key-here>'}\n";
+    let secrets = "openai:\n  api_key: newer-key-of-openai-93ab\n\
+                   anthropic:\n  api_key: key-of-anthropic-c7e2\n";
+    put(&claw, "fastagent.config.yaml", config);
+    put(&claw, "fastagent.secrets.yaml", secrets);
+    let before = contents(&home(&claw));
+    let run = |more: &[&str]| -> Value {
+        let args = [
+            "secrets",
+            "migrate",
+            "--yes",
+            "--json",
+            "--include",
+            "fast-agent",
+        ];
+        let mut command = claw.command(&[&args, more].concat());
+        let output = command
+            .env("HOME", home(&claw))
+            .current_dir(home(&claw))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_str(&text(&output.stdout)).unwrap()
+    };
+    let report = run(&[]);
+    assert_eq!(run(&[])["changed"], false);
+    assert_eq!(contents(&home(&claw)), before);
+    let profiles = profiles(&claw);
+    for (provider, key) in [
+        ("openai", "newer-key-of-openai-93ab"),
+        ("anthropic", "key-of-anthropic-c7e2"),
+    ] {
+        let profile = &profiles[format!("{provider}:fast-agent")];
+        let record = profile["keyRef"]["id"].as_str().unwrap();
+        assert_eq!(claw.records()[record], key);
+    }
+    assert_eq!(profiles.as_object().unwrap().len(), 2, "a hint is no key");
+    // What stays in plaintext is told, without its value.
+    let report = report.to_string();
+    for place in [
+        "fastagent.secrets.yaml: anthropic.api_key",
+        "fastagent.config.yaml: openai.api_key",
+    ] {
+        assert!(report.contains(place), "{report}");
+    }
+    assert!(!report.contains("key-of-"), "{report}");
+}

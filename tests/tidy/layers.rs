@@ -131,6 +131,10 @@ const EXPOSE: &[(&str, &str)] = &[
         "the digest of an account that moves, to know it again",
     ),
     (
+        "src/migrate/fast_agent.rs",
+        "a hint at a key is told from a key",
+    ),
+    (
         "src/migrate/export.rs",
         "values into the files of an export in plaintext",
     ),

@@ -1,5 +1,5 @@
 //! What fast-agent keeps in the keyring, for `secrets migrate`: read, and removed once it is in the
-//! vault.
+//! vault; and the API keys in its files, which are only read.
 
 use super::kept;
 use super::servers::{ConfigArgs, Servers, at_base};
@@ -9,28 +9,68 @@ use crate::cli::session::{UnlockArgs, asking};
 use crate::config::Config;
 use crate::error::{Code, Failure};
 use crate::mcp::keyring::InKeyring;
-use crate::mcp::{Identity, McpServer, Persist, Transport};
+use crate::mcp::servers::MAX_YAML;
+use crate::mcp::{Identity, McpServer, Persist, Transport, api_keys};
 use crate::migrate::{Entry, Logins};
 use crate::oauth::{Account, TokenSet};
+use crate::store::files;
 use crate::token_store::TokenStore;
 use crate::token_store::fast_agent::{CODEX, Layout};
+use zeroize::Zeroizing;
 
 /// The providers that fast-agent signs in to, under its names and ours.
 const PROVIDERS: [(&str, &str); 3] = [("codex", CODEX), ("xai", "xai"), ("copilot", "copilot")];
 
-/// Adds what the keyring holds of fast-agent.
+/// Adds what the keyring and the files of fast-agent hold.
 ///
 /// # Errors
-/// `keyring.*` if it can't be read. What can't be moved is noted with its reason.
+/// `keyring.*` if it can't be read and no file has a key; `file.*`. What can't be moved is noted
+/// with its reason.
 pub fn read(
     context: &Context,
     unlock: &UnlockArgs,
     config: &Config,
     logins: &mut Logins,
 ) -> Result<(), CliError> {
-    let doing = "read the keyring";
-    kept::readable(context, asking(context)).doing(doing)?;
+    let doing = "read what fast-agent keeps";
     let before = logins.is_empty();
+    let servers = Servers::read(context, &ConfigArgs::default())?;
+    keys(&servers, logins).doing(doing)?;
+    match kept::readable(context, asking(context)) {
+        Ok(_) => keyring(context, unlock, (config, &servers), logins).doing(doing)?,
+        Err(why) if before && logins.is_empty() => return Err(why).doing(doing),
+        Err(why) => logins.leave("keyring".to_owned(), why.to_string()),
+    }
+    if before && logins.is_empty() {
+        context
+            .out
+            .tell("Neither the keyring nor a config holds anything of fast-agent.");
+    }
+    Ok(())
+}
+
+/// Adds the API keys in the config that is found, and beside it.
+fn keys(servers: &Servers, logins: &mut Logins) -> Result<(), Failure> {
+    let paths = servers.found_config().map(api_keys::files);
+    for path in paths.unwrap_or_default() {
+        let Some(bytes) = files::read(&path, MAX_YAML)?.map(Zeroizing::new) else {
+            continue;
+        };
+        match std::str::from_utf8(&bytes).ok().and_then(api_keys::read) {
+            Some(keys) => logins.add_keys(&path, keys),
+            None => logins.leave(path.display().to_string(), "it is not readable as YAML"),
+        }
+    }
+    Ok(())
+}
+
+/// Adds what the keyring holds.
+fn keyring(
+    context: &Context,
+    unlock: &UnlockArgs,
+    (config, servers): (&Config, &Servers),
+    logins: &mut Logins,
+) -> Result<(), Failure> {
     for layout in [Layout::Codex, Layout::Provider] {
         let store = kept::store(context, layout, asking(context));
         for (theirs, ours) in PROVIDERS {
@@ -39,17 +79,13 @@ pub fn read(
                 Layout::Codex => CODEX,
                 _ => theirs,
             };
-            if let Some(tokens) = store.load(id).doing(doing)? {
+            if let Some(tokens) = store.load(id)? {
                 let entry = entry(layout, id, &tokens);
                 logins.add_account(ours, entry, &tokens, config);
             }
         }
     }
-    servers(context, unlock, logins).doing(doing)?;
-    if before && logins.is_empty() {
-        context.out.tell("The keyring holds nothing of fast-agent.");
-    }
-    Ok(())
+    of_servers(context, unlock, servers, logins)
 }
 
 fn entry(layout: Layout, id: &str, tokens: &TokenSet) -> Entry {
@@ -60,9 +96,13 @@ fn entry(layout: Layout, id: &str, tokens: &TokenSet) -> Entry {
     }
 }
 
-fn servers(context: &Context, unlock: &UnlockArgs, logins: &mut Logins) -> Result<(), Failure> {
+fn of_servers(
+    context: &Context,
+    unlock: &UnlockArgs,
+    servers: &Servers,
+    logins: &mut Logins,
+) -> Result<(), Failure> {
     let store = kept::store(context, Layout::Mcp, asking(context));
-    let servers = Servers::read(context, &ConfigArgs::default()).map_err(CliError::into_reason)?;
     let mut keys = store.servers()?;
     // Older versions did not always list them.
     for (server, _) in servers.remote() {

@@ -66,6 +66,11 @@ impl Servers {
         })
     }
 
+    /// The config of fast-agent's that nobody named.
+    pub(super) fn found_config(&self) -> Option<&Path> {
+        self.found.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// Warns of those that can't be used: for commands that list them.
     pub(super) fn warn(&self, context: &Context) {
         for (_, failure) in &self.bad {

@@ -85,7 +85,8 @@ enum Include {
     /// The token files of AgentOS, in ~/.wunderland/auth and ~/.agentos/auth
     Agentos,
     /// What fast-agent keeps in the keyring, which goes from there: accounts of MCP servers, whose
-    /// servers are asked where tokens are renewed, and of model providers
+    /// servers are asked where tokens are renewed, and of model providers; and the API keys in its
+    /// config and in the secrets file beside it, which are only read
     FastAgent,
 }
 
