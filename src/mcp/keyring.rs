@@ -22,6 +22,7 @@ use crate::oauth::{
     TokenSet, read_grant, read_revocation, refresh_request, revoke_request,
 };
 use crate::runtime::service::Revocation;
+use crate::secret::SecretValue;
 use crate::sys::clock;
 use crate::token_store::fast_agent::with_member;
 use crate::token_store::{Keyring, TokenStore};
@@ -204,7 +205,10 @@ impl InKeyring<'_> {
             return Err(self.sign_in_needed("there is no refresh token"));
         };
         self.store.check_writable()?;
-        let account = self.account(held)?;
+        let (account, bound) = self.described(held)?;
+        if let Some(bound) = bound {
+            self.store.save_client_info(self.id, &bound)?;
+        }
         let now = clock::now();
         let answer = self.http.send(&refresh_request(&account.client, refresh))?;
         match read_grant(&answer, account.client.dialect) {
@@ -213,11 +217,17 @@ impl InKeyring<'_> {
         }
     }
 
-    /// The account that the entries tell of, with what the server says now.
+    /// The account that the entries tell of, with what the server says now. Nothing is written.
     ///
     /// # Errors
     /// `oauth.sign_in_needed` if the client is not known; `keyring.*`, `oauth.*`, `net.denied`.
     pub fn account(&self, held: &TokenSet) -> Result<Account, Failure> {
+        self.described(held).map(|(account, _)| account)
+    }
+
+    /// [`Self::account()`]; and the client's entry with the issuer in it if that was not noted,
+    /// which is to be saved, by who holds the lock, before anything is sent.
+    fn described(&self, held: &TokenSet) -> Result<(Account, Option<SecretValue>), Failure> {
         let id = self.id;
         let document = self.store.client_info(id)?;
         let known = document.as_ref().map(read_client).transpose()?;
@@ -241,12 +251,13 @@ impl InKeyring<'_> {
             return Err(self.sign_in_needed(&text));
         }
         let client = self.client(known.as_ref(), &ground.metadata)?;
-        if let (Some(document), Some(KeptClient { issuer: None, .. })) = (&document, &known)
-            && let Some(bound) = with_member(document, "issuer", ground.metadata.issuer.as_str())
-        {
-            self.store.save_client_info(id, &bound)?;
-        }
-        Ok(Account {
+        let bound = match (&document, &known) {
+            (Some(document), Some(KeptClient { issuer: None, .. })) => {
+                with_member(document, "issuer", granted_by.as_str())
+            }
+            _ => None,
+        };
+        let account = Account {
             client: ClientOf {
                 resource: Some(ground.resource),
                 named_by: Some(NamedBy {
@@ -266,7 +277,8 @@ impl InKeyring<'_> {
             account_id_claim: None,
             // fast-agent may send it as well.
             owned: false,
-        })
+        };
+        Ok((account, bound))
     }
 
     /// The client of the config, else the one that is kept.

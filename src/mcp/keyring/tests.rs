@@ -278,6 +278,19 @@ fn a_client_goes_to_its_issuer_and_one_of_nobody_is_bound_first() {
 }
 
 #[test]
+fn whoever_only_looks_writes_nothing() {
+    let world = World::new();
+    let document = secret(r#"{"client_id": "theirs", "token_endpoint_auth_method": "none"}"#);
+    world.store.save_client_info(SERVER, &document).unwrap();
+    let net = Net::new(500, &json!({}), || ());
+    let held = world.store.load(SERVER).unwrap().unwrap();
+    let account = world.kept(&net).account(&held).unwrap();
+    assert_eq!(account.client.issuer.as_deref(), Some("https://i.example"));
+    let kept = world.store.client_info(SERVER).unwrap();
+    assert_eq!(kept, Some(document));
+}
+
+#[test]
 fn who_was_faster_counts_and_a_refusal_for_good_wants_a_person() {
     let world = World::new();
     let first = AccessToken::from(secret("first"));
