@@ -12,6 +12,7 @@ mod mcp {
     mod commands;
     mod demo;
     mod keyring;
+    mod moving;
     mod older;
     mod script;
     mod server;

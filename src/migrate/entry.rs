@@ -249,11 +249,10 @@ fn client(
 }
 
 /// What an account that moves is known by again, also after it was refreshed: a digest of its
-/// refresh token, kept beside the record.
-pub(super) fn mark(account: &Account) -> String {
-    let token = account.refresh.as_ref().map(RefreshToken::secret);
-    let bytes = token.map_or(&[][..], |token| token.expose());
-    HEXLOWER.encode(&sha256(&[b"reseal/migrate\0", bytes])[..16])
+/// refresh token, kept beside the record. `None` without one: then only its value tells.
+pub(super) fn mark(account: &Account) -> Option<String> {
+    let token = account.refresh.as_ref()?.secret().expose();
+    Some(HEXLOWER.encode(&sha256(&[b"reseal/migrate\0", token])[..16]))
 }
 
 /// A string that is not blank, trimmed.

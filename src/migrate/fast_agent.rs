@@ -1,15 +1,18 @@
 //! What fast-agent keeps in the keyring and the API keys in its config, moved on request.
 //!
-//! Its files stay as they are, like those of other programs. The entries of the keyring go: fast-agent has no other owner for them, and
-//! a server that rotates refresh tokens knows one owner only. Reading them, and removing them once
-//! everything is stored and compared, is for the caller: no keyring is opened here.
+//! Its files stay as they are, like those of other programs. The entries of the keyring go: a
+//! server that rotates refresh tokens knows one owner only. Invariant: an entry goes only if the
+//! vault holds, or is to hold, just its tokens, or newer ones of the same refresh token. Reading
+//! entries, and removing them once everything is stored and compared, is for the caller: no keyring
+//! is opened here.
 
 use super::entry;
 use super::logins::{Login, Logins};
 use super::ours::Own;
-use super::{Left, Work, is_of, meta};
+use super::{Left, Work, meta};
 use crate::apply::NewRecord;
 use crate::config::Config;
+use crate::error::Failure;
 use crate::name::{ProfileId, RecordName};
 use crate::oauth::{AccessToken, Account, TokenSet};
 use crate::plaintext::marker;
@@ -41,6 +44,15 @@ impl Entry {
         let (service, user) = (self.layout.service(), self.layout.user(&name));
         format!("keyring: {service}/{user}")
     }
+}
+
+/// An entry that goes, and the record that has what it held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// The entry.
+    pub entry: Entry,
+    /// The record.
+    pub record: RecordName,
 }
 
 /// The account of an MCP server.
@@ -129,41 +141,55 @@ impl Logins {
         self.left.push(Left::new(place, why));
     }
 
-    /// How many accounts of a provider came from the keyring so far.
+    /// How many keys and accounts of a provider came from fast-agent so far.
     fn of_provider(&self, provider: &str) -> usize {
-        let same = |login: &&Login| login.entry.is_some() && login.id.provider() == provider;
+        let same = |login: &&Login| login.of.is_none() && login.id.provider() == provider;
         self.found.iter().filter(same).count()
     }
 }
 
 impl Work<'_> {
     /// Adds the accounts of MCP servers, under the names by which `auth` finds them.
-    pub(super) fn servers(&mut self, own: &mut Own) {
+    pub(super) fn servers(&mut self, own: &mut Own) -> Result<(), Failure> {
         let logins = self.wish.logins;
-        for ServerLogin {
-            entry,
-            name,
-            account,
-        } in &logins.servers
-        {
-            let there = self.there.get(name);
-            let is_known = there.is_some_and(|info| is_of(&info.meta, account));
-            if there.is_some() && !is_known {
-                let why =
-                    format!("the vault has {name} already, with other tokens: remove one of them");
+        for login in &logins.servers {
+            let ServerLogin {
+                entry,
+                name,
+                account,
+            } = login;
+            let value = account.to_secret();
+            let planned = self.will_hold(name, &value, Some(account));
+            let held = match planned {
+                None => self.holds(name, &value, Some(account))?,
+                planned => planned,
+            };
+            if held == Some(false) {
+                let why = match planned {
+                    Some(_) => format!("{name} takes the tokens of another entry of this server"),
+                    None => format!("the vault has {name} already, with other tokens"),
+                };
+                let why = format!("{why}: remove one of them");
                 own.left.push(Left::new(entry.place(), why));
                 continue;
             }
-            if !is_known && !self.records.contains_key(name) {
+            if held.is_none() {
                 let record = NewRecord {
                     name: name.clone(),
                     kind: RecordKind::OAuth,
                     meta: meta(None, Some(account)),
-                    value: account.to_secret(),
+                    value,
                 };
                 self.records.insert(name.clone(), record);
             }
-            own.entries.push(entry.clone());
+            own.entries.push(Moving {
+                entry: entry.clone(),
+                record: name.clone(),
+            });
         }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

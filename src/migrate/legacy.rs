@@ -14,10 +14,9 @@ use crate::config::Path;
 use crate::document::Editing;
 use crate::error::Failure;
 use crate::family::{Place, PlaceKind};
-use crate::name::{AgentId, ProfileId, RecordName};
+use crate::name::{AgentId, ProfileId};
 use crate::oauth::Account;
 use crate::profile::normal_provider;
-use crate::runtime::service::{Comparison, Reply, Request};
 use crate::secret::SecretValue;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -161,23 +160,9 @@ impl Work<'_> {
             Credential::Static { value, .. } => (value.clone(), None),
             Credential::Account(account) => (account.to_secret(), Some(account)),
         };
-        self.holds(&name, value, account)
-    }
-
-    fn holds(
-        &mut self,
-        name: &RecordName,
-        value: SecretValue,
-        account: Option<&Account>,
-    ) -> Result<bool, Failure> {
-        if let Some(is_same) = self.will_hold(name, &value, account) {
-            return Ok(is_same);
+        match self.will_hold(&name, &value, account) {
+            Some(is_same) => Ok(is_same),
+            None => Ok(self.holds(&name, &value, account)? == Some(true)),
         }
-        if account.is_some_and(|account| self.is_known(name, account)) {
-            return Ok(true);
-        }
-        let compare = Request::Compare { name: name.clone() };
-        let answer = self.service.call(compare, vec![value])?;
-        Ok(matches!(answer.reply, Reply::Compared(Comparison::Same)))
     }
 }

@@ -5,7 +5,7 @@
 //! refresh token that is imported has two owners, and whoever asked for it is told.
 
 use super::entry::{self, Credential};
-use super::fast_agent::{Entry, ServerLogin};
+use super::fast_agent::{Entry, Moving, ServerLogin};
 use super::ours::Own;
 use super::theirs::Edited;
 use super::{Left, Work};
@@ -355,7 +355,11 @@ impl Work<'_> {
         own.left.extend(logins.left.iter().cloned());
         for login in &logins.found {
             match self.login(login, file, own)? {
-                Ok(()) => own.entries.extend(login.entry.clone()),
+                Ok(record) => {
+                    let entry = login.entry.clone();
+                    own.entries
+                        .extend(entry.map(|entry| Moving { entry, record }));
+                }
                 Err(why) => {
                     let place = format!("{}: {}", login.path.display(), login.id);
                     own.left.push(Left::new(place, why));
@@ -365,12 +369,13 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The record that has it; in words, why it stays.
     fn login(
         &mut self,
         login: &Login,
         file: &mut Edited,
         own: &mut Own,
-    ) -> Result<Result<(), String>, Failure> {
+    ) -> Result<Result<RecordName, String>, Failure> {
         let (main, id) = (AgentId::main(), &login.id);
         let (name, account) = match &login.credential {
             Credential::Static { .. } => (RecordName::for_profile(id), None),
@@ -390,15 +395,16 @@ impl Work<'_> {
         let reference = SecretRef::to_record(&name);
         let at = Path::of_keys(["profiles", id.as_str()]);
         let (kind, field) = login.kind();
-        if let Some(old) = file.document.get(&at) {
-            let is_same = old.get(field) == Some(&reference.to_json());
-            return Ok(match is_same {
-                true => Ok(()),
-                false => Err(format!(
-                    "profile {id} is there and holds another credential; forget it first \
-                     (`reseal models auth logout {id} --local-only`)"
-                )),
-            });
+        let old = file.document.get(&at);
+        let is_there = old.is_some();
+        if old.is_some_and(|old| old.get(field) != Some(&reference.to_json())) {
+            return Ok(Err(format!(
+                "profile {id} is there and holds another credential; forget it first \
+                 (`reseal models auth logout {id} --local-only`)"
+            )));
+        }
+        if is_there && self.there.contains_key(&name) {
+            return Ok(Ok(name));
         }
         // No copy of it in the other runtime's folder becomes a ref: its owner stays as it is.
         let before = self.moved.len();
@@ -410,10 +416,12 @@ impl Work<'_> {
         if let (Some(_), Some(of)) = (account, login.of) {
             own.warnings.push(login.owners(of));
         }
-        let new = login.profile(kind, field, &reference);
-        file.document.set(&at, new)?;
-        file.note(id.to_string(), Shown::Nothing, Shown::Ref(reference));
+        if !is_there {
+            let new = login.profile(kind, field, &reference);
+            file.document.set(&at, new)?;
+            file.note(id.to_string(), Shown::Nothing, Shown::Ref(reference));
+        }
         own.profiles.push((main, id.clone()));
-        Ok(Ok(()))
+        Ok(Ok(name))
     }
 }

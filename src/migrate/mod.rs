@@ -34,7 +34,7 @@ mod residue;
 mod rows;
 mod theirs;
 
-pub use fast_agent::Entry;
+pub use fast_agent::{Entry, Moving};
 pub use logins::Logins;
 pub use residue::Residue;
 
@@ -90,7 +90,7 @@ pub struct Migration {
     /// The profiles that this program has afterwards.
     pub profiles: Vec<(AgentId, ProfileId)>,
     /// Entries of the keyring that go once everything is in the vault; the caller removes them.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Moving>,
     /// Agents whose folder has to be made first.
     pub agents: Vec<AgentId>,
     /// What stays in plaintext because it can't be moved, or is not understood.
@@ -116,7 +116,7 @@ pub fn draft(wish: &Wish<'_>, service: &mut dyn Service) -> Result<Migration, Fa
     work.legacy(&mut theirs, &found.places)?;
     work.provider(&mut theirs)?;
     let mut own = work.own_profiles(&mut theirs)?;
-    work.servers(&mut own);
+    work.servers(&mut own)?;
     work.fed_values(&theirs)?;
     theirs.kept(&mut work.kept)?;
     let rows = theirs.rows(wish.program)?;
@@ -359,20 +359,29 @@ impl<'a> Work<'a> {
                 Some(false) => continue,
                 None => {}
             }
-            let compare = Request::Compare { name: name.clone() };
-            let answer = self.service.call(compare, vec![value.clone()])?;
-            let is_ours = match answer.reply {
-                Reply::Compared(Comparison::Absent | Comparison::Same) => true,
-                Reply::Compared(Comparison::Other) => {
-                    account.is_some_and(|account| self.is_known(&name, account))
-                }
-                _ => return Err(Failure::new(Code::Bug, "the answer is of the wrong kind")),
-            };
-            if is_ours {
+            if self.holds(&name, value, account)? != Some(false) {
                 return Ok(name);
             }
         }
         Err(no_name(base.as_str()))
+    }
+
+    /// Whether a record of the vault holds this value, or this account; `None` if there is none.
+    fn holds(
+        &mut self,
+        name: &RecordName,
+        value: &SecretValue,
+        account: Option<&Account>,
+    ) -> Result<Option<bool>, Failure> {
+        let compare = Request::Compare { name: name.clone() };
+        match self.service.call(compare, vec![value.clone()])?.reply {
+            Reply::Compared(Comparison::Absent) => Ok(None),
+            Reply::Compared(Comparison::Same) => Ok(Some(true)),
+            Reply::Compared(Comparison::Other) => Ok(Some(
+                account.is_some_and(|account| self.is_known(name, account)),
+            )),
+            _ => Err(Failure::new(Code::Bug, "the answer is of the wrong kind")),
+        }
     }
 
     /// Whether a record that is new will hold this value, or this account; `None` if it is not
@@ -503,7 +512,7 @@ fn exec_ref(alias: &Alias, name: &RecordName) -> Result<SecretRef, Failure> {
 /// True if it is the metadata of a record of this account, refreshed since or not.
 fn is_of(meta: &Meta, account: &Account) -> bool {
     let mark = meta.other.get(MARK).and_then(|mark| mark.as_str());
-    mark == Some(&entry::mark(account))
+    mark.is_some() && mark == entry::mark(account).as_deref()
 }
 
 fn meta(expires_at: Option<UnixMs>, account: Option<&Account>) -> Meta {
@@ -513,7 +522,7 @@ fn meta(expires_at: Option<UnixMs>, account: Option<&Account>) -> Meta {
     };
     if let Some(account) = account {
         let other = &mut meta.other;
-        other.insert(MARK.to_owned(), entry::mark(account).into());
+        other.extend(entry::mark(account).map(|mark| (MARK.to_owned(), mark.into())));
         other.insert(AccountInfo::KEY.to_owned(), account.info().to_json());
     }
     meta

@@ -3,7 +3,7 @@
 //! A profile that is there already stays. Only fields that this program knows are written, so that
 //! nothing in plaintext comes with them.
 
-use super::fast_agent::Entry;
+use super::fast_agent::Moving;
 use super::theirs::{Edited, Theirs, record_of};
 use super::{Left, NEW_PROFILES, Work};
 use crate::apply::{FileChange, Shown, site};
@@ -26,7 +26,7 @@ pub(super) struct Own {
     /// What a person should know.
     pub(super) warnings: Vec<String>,
     /// Entries of the keyring that go afterwards.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Moving>,
 }
 
 const NEW_STATE: &str = "{\n  \"version\": 1\n}\n";

@@ -55,7 +55,7 @@ pub fn python(desk: &Desk, mcp: &Mcp, script: &str) -> String {
 /// Makes the token look as if its life were over.
 const AGE: &str = "t = tokens(); t['expires_in'] = 0\nput('oauth:tokens:' + ID, json.dumps(t))";
 
-fn json_of(text: &str) -> Value {
+pub fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
@@ -383,108 +383,6 @@ fn the_bridge_renews_what_is_in_the_keyring() {
     let renewed = python(&desk, &mcp, "print(tokens()['access_token'])");
     assert_ne!(renewed, token.trim());
     assert_eq!(home.ok(&["auth", "token", "tools"]).trim(), renewed);
-}
-
-/// What fast-agent 0.8 and 0.9 leave beside the tokens of servers.
-const OTHERS: &str = "def other(service, user, value): keyring.set_password(service, user, value)\n\
-    text = json.dumps({'access_token': 'c' * 1200, 'refresh_token': 'rc', 'expires_at': 4e9})\n\
-    C, K = 'fast-agent-codex', 'oauth:tokens:openai-codex'\n\
-    parts = [text[i:i + 512] for i in range(0, len(text), 512)]\n\
-    for i, part in enumerate(parts): other(C, f'{K}:chunk:{i}', part)\n\
-    other(C, K + ':meta', json.dumps({'version': 1, 'parts': len(parts), 'size': len(text)}))\n\
-    other(C, 'oauth:index', json.dumps(['openai-codex']))\n\
-    other('fast-agent-provider-auth', 'xai', json.dumps({'type': 'oauth', 'access_token': 'x', \
-    'refresh_token': 'rx', 'expires_at': 4e9, 'token_type': 'Bearer', 'scope': None}))\n\
-    down = json.dumps({'access_token': 'u', 'refresh_token': 'r'})\n\
-    put('oauth:tokens:http://127.0.0.1:1', down)\n\
-    put('oauth:index', json.dumps([ID, 'http://127.0.0.1:1']))";
-
-/// How many entries fast-agent has in each of its services.
-const COUNT: &str = "box = SecretService.Keyring().get_preferred_collection()\n\
-    print([len(list(box.search_items({'service': s}))) for s in \
-    ['fast-agent-mcp', 'fast-agent-codex', 'fast-agent-provider-auth']])";
-
-const MIGRATE: [&str; 5] = ["secrets", "migrate", "--include", "fast-agent", "--json"];
-
-#[test]
-fn a_keyring_of_fast_agent_moves_into_the_vault_and_its_entries_go() {
-    let idp = Idp::start_with(&opaque());
-    let mcp = Mcp::behind(&idp);
-    let desk = Desk::new(With::Unlocked);
-    let home = Home::new().on_bus(desk.address());
-    home.servers(&yaml(&mcp));
-    home.sign_in(&idp, &["auth", "login", "tools"]);
-    let token = home.ok(&["auth", "token", "tools"]);
-    python(&desk, &mcp, OTHERS);
-    let before = python(&desk, &mcp, COUNT);
-    let planned = json_of(&home.ok(&[&MIGRATE[..], &["--dry-run"]].concat()));
-    assert_eq!(
-        planned["keyring"].as_array().unwrap().len(),
-        2,
-        "{planned:#}"
-    );
-    assert_eq!(python(&desk, &mcp, COUNT), before);
-
-    let report = json_of(&home.ok(&[&MIGRATE[..], &["--yes"]].concat()));
-    let stored = report["records"]["stored"].to_string();
-    assert!(stored.contains("mcp/http/127.0.0.1#3a"), "{stored}");
-    assert!(stored.contains("oauth/openai-codex/fast-agent"), "{stored}");
-    let removed = |report: &Value| {
-        let entries = report["keyring"].as_array().unwrap().clone();
-        entries
-            .iter()
-            .filter(|entry| entry["removed"] == json!(true))
-            .count()
-    };
-    assert_eq!(removed(&report), 2, "{report:#}");
-    // What can't be moved stays, and is named: no server answers, nobody knows who renews it.
-    let left = report["left"].to_string();
-    assert!(left.contains("fast-agent-provider-auth/xai"), "{left}");
-    assert!(left.contains("oauth:tokens:http://127.0.0.1:1"), "{left}");
-    let gone =
-        "print(get('oauth:tokens:' + ID), get('oauth:client_info:' + ID), get('oauth:index'))";
-    assert_eq!(
-        python(&desk, &mcp, gone),
-        "None None [\"http://127.0.0.1:1\"]"
-    );
-    assert_eq!(python(&desk, &mcp, COUNT), "[2, 1, 1]");
-
-    // The same tokens, from the vault, ready to be renewed there.
-    assert_eq!(home.ok(&["auth", "token", "tools"]), token);
-    let codex = home.ok(&["token", "openai-codex:fast-agent"]);
-    assert_eq!(codex.trim(), "c".repeat(1200));
-    let status = json_of(&home.ok(&["auth", "status", "--json"]));
-    assert_eq!(status["mcp"]["servers"][0]["credential"], json!("ready"));
-    let again = json_of(&home.ok(&[&MIGRATE[..], &["--yes"]].concat()));
-    assert_eq!(again["changed"], json!(false), "{again:#}");
-}
-
-#[test]
-fn an_entry_goes_only_if_the_vault_holds_what_it_held() {
-    let idp = Idp::start_with(&opaque());
-    let mcp = Mcp::behind(&idp);
-    let desk = Desk::new(With::Unlocked);
-    let home = Home::new();
-    home.servers(&yaml(&mcp));
-    // Another account of the server is in the vault: without a keyring it went there.
-    home.sign_in(&idp, &["auth", "login", "tools"]);
-    let home = home.on_bus(desk.address());
-    home.sign_in(&idp, &["auth", "login", "tools"]);
-    let before = python(&desk, &mcp, "print(get('oauth:tokens:' + ID))");
-    let report = json_of(&home.ok(&[&MIGRATE[..], &["--yes"]].concat()));
-    assert_eq!(report["keyring"], json!([]));
-    let left = report["left"].to_string();
-    assert!(
-        left.contains("already") && left.contains("oauth:tokens:"),
-        "{left}"
-    );
-    // A vault that can't be written takes nothing, and nothing goes.
-    home.ok(&["vault", "lock"]);
-    home.fails(&[&MIGRATE[..], &["--yes"]].concat());
-    assert_eq!(
-        python(&desk, &mcp, "print(get('oauth:tokens:' + ID))"),
-        before
-    );
 }
 
 #[test]

@@ -132,6 +132,11 @@ impl Home {
         path.to_str().unwrap().to_owned()
     }
 
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// The same with a session bus.
     pub fn on_bus(mut self, address: &str) -> Self {
         self.bus = Some(address.to_owned());
@@ -157,8 +162,7 @@ impl Home {
 
     /// Writes our own.
     pub fn config(&self, value: &Value) {
-        let path = self.folder.path().join("state/reseal.json");
-        std::fs::write(path, value.to_string()).unwrap();
+        std::fs::write(self.state().join("reseal.json"), value.to_string()).unwrap();
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
@@ -169,9 +173,7 @@ impl Home {
             command.env("DBUS_SESSION_BUS_ADDRESS", bus);
         }
         command.current_dir(self.project().join("deep"));
-        command
-            .arg("--state-dir")
-            .arg(self.folder.path().join("state"));
+        command.arg("--state-dir").arg(self.state());
         command.arg("--no-input").args(args).stdin(Stdio::null());
         command
     }

@@ -11,11 +11,13 @@ use crate::error::{Code, Failure};
 use crate::mcp::keyring::InKeyring;
 use crate::mcp::servers::MAX_YAML;
 use crate::mcp::{Identity, McpServer, Persist, Transport, api_keys};
-use crate::migrate::{Entry, Logins};
+use crate::migrate::{Entry, Logins, Moving};
 use crate::oauth::{Account, TokenSet};
 use crate::store::files;
-use crate::token_store::TokenStore;
 use crate::token_store::fast_agent::{CODEX, Layout};
+use crate::token_store::{Keyring, TokenStore};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use zeroize::Zeroizing;
 
 /// The providers that fast-agent signs in to, under its names and ours.
@@ -150,19 +152,51 @@ fn of_servers(
     Ok(())
 }
 
-/// Removes an entry whose content is in the vault.
+/// Held while entries move: nobody of ours renews them.
+pub type Guards = Vec<Box<dyn Send>>;
+
+/// Takes the lock of each entry, and looks whether it is as it was read: since then servers and a
+/// person were asked.
 ///
 /// # Errors
-/// `keyring.*`; `config.conflict` if it holds something newer by now.
+/// `config.conflict` if it holds something else by now; `vault.busy` if somebody keeps renewing it;
+/// `keyring.*`.
+pub fn hold(context: &Context, entries: &[Moving]) -> Result<Guards, Failure> {
+    let mut guards = BTreeMap::new();
+    for Moving { entry, .. } in entries {
+        let store = kept::store(context, entry.layout, asking(context));
+        // Several names of a server share its lock.
+        let key = (entry.layout.service(), Identity::of(&entry.id));
+        if let Slot::Vacant(slot) = guards.entry(key) {
+            slot.insert(store.refresh_guard(&entry.id)?);
+        }
+        if !is_as_read(&store, entry)?.unwrap_or_default() {
+            return Err(conflict(entry));
+        }
+    }
+    Ok(guards.into_values().collect())
+}
+
+/// Removes an entry that is held ([`hold()`]) and whose content is in the vault.
+///
+/// # Errors
+/// `keyring.*`; `config.conflict` if it holds something newer by now: fast-agent takes no lock.
 pub fn remove(context: &Context, entry: &Entry) -> Result<(), Failure> {
     let store = kept::store(context, entry.layout, asking(context));
-    let _guard = store.refresh_guard(&entry.id)?;
-    match store.load(&entry.id)? {
-        Some(tokens) if tokens.access != entry.access => {
-            let text = format!("{} was renewed since it was read", entry.place());
-            Err(Failure::new(Code::ConfigConflict, text))
-        }
-        Some(_) => store.clear(&entry.id).map(|_| ()),
+    match is_as_read(&store, entry)? {
+        Some(true) => store.clear(&entry.id).map(|_| ()),
+        Some(false) => Err(conflict(entry)),
         None => Ok(()),
     }
+}
+
+/// `None` if it is gone.
+fn is_as_read(store: &Keyring, entry: &Entry) -> Result<Option<bool>, Failure> {
+    let tokens = store.load(&entry.id)?;
+    Ok(tokens.map(|tokens| tokens.access == entry.access))
+}
+
+fn conflict(entry: &Entry) -> Failure {
+    let text = format!("{} was renewed or removed since it was read", entry.place());
+    Failure::new(Code::ConfigConflict, text)
 }

@@ -1,5 +1,6 @@
 //! `reseal secrets migrate`.
 
+mod entries;
 mod export;
 mod rest;
 mod view;
@@ -167,12 +168,12 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
             return Err(CliError::because(DOING, Code::InputCancelled, why));
         }
     }
-    let report = write(context, &site, &migration, service.as_mut()).map_err(refused)?;
+    let held = moving::hold(context, &migration.entries);
+    let held = held.map_err(apply::nothing_written).map_err(refused)?;
+    let mut report = write(context, &site, &migration, service.as_mut()).map_err(refused)?;
     // Last: everything is in the vault, and was compared.
-    for entry in &migration.entries {
-        view.removed
-            .push((entry.clone(), moving::remove(context, entry)));
-    }
+    view.removed = entries::remove(context, &migration, service.as_mut(), &mut report);
+    drop(held);
     view.rest = Some(rest::look(context, site.folder()));
     view.show(&report)?;
     let failed = view
@@ -182,13 +183,16 @@ pub fn run(context: &Context, args: MigrateArgs) -> Done {
     Ok(failed.map_or(0, |failure| failure.kind().exit_code()))
 }
 
-/// Says what to do about names that are taken.
+/// Says what to do about names that are taken, and about what changed meanwhile.
 fn refused(failure: Failure) -> CliError {
-    let is_taken = failure.code == Code::RecordExists;
+    let code = failure.code;
     let error = CliError::new(DOING, failure);
-    match is_taken {
-        true => error.hint("give --prefix NAME, which puts the new records below that name"),
-        false => error,
+    match code {
+        Code::RecordExists => {
+            error.hint("give --prefix NAME, which puts the new records below that name")
+        }
+        Code::ConfigConflict => error.hint("run this again: it takes what is there now"),
+        _ => error,
     }
 }
 

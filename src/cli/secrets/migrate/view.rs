@@ -9,9 +9,9 @@ use crate::cli::error::CliError;
 use crate::cli::output::{shown, shown_path};
 use crate::cli::secrets::apply::view::{diff_json, show_diff};
 use crate::cli::vault::status::plural;
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::family::PlaceKind;
-use crate::migrate::{Entry, Migration, Residue};
+use crate::migrate::{Entry, Migration, Moving, Residue};
 use serde_json::{Value, json};
 
 /// The outcome, for a person or a program.
@@ -75,7 +75,7 @@ impl View<'_> {
         self.show_diffs()?;
         self.tell_rest();
         let (changes, entries) = (&self.migration.draft.changes, &self.migration.entries);
-        for entry in entries {
+        for Moving { entry, .. } in entries {
             out.say(&shown(&format!("Would remove {}.", entry.place())));
         }
         if changes.is_empty() && entries.is_empty() {
@@ -114,6 +114,10 @@ impl View<'_> {
         for (entry, gone) in &self.removed {
             match gone {
                 Ok(()) => out.say(&shown(&format!("Removed {}.", entry.place()))),
+                // Which names the entry itself.
+                Err(failure) if failure.code == Code::ConfigConflict => {
+                    out.warn(&shown(&format!("{}; run this again", failure.message)));
+                }
                 Err(failure) => out.warn(&shown(&format!(
                     "{} is in the vault, and still there: {}; run this again",
                     entry.place(),
@@ -262,7 +266,7 @@ impl View<'_> {
             rest.files.iter().map(file).collect()
         };
         let profiles = migration.profiles.iter();
-        let entries = migration.entries.iter().map(|entry| {
+        let entries = migration.entries.iter().map(|Moving { entry, .. }| {
             let gone = self.removed.iter().find(|(removed, _)| removed == entry);
             let error = gone.and_then(|(_, gone)| gone.as_ref().err());
             json!({"place": entry.place(), "removed": gone.is_some() && error.is_none(),
