@@ -1,6 +1,7 @@
 //! `secrets migrate --include fast-agent`: entries of a real GNOME Keyring move into the vault, and
 //! nothing is lost of what others renew meanwhile.
 
+use super::client::Client;
 use super::keyring::fixture::{Desk, With};
 use super::keyring::{json_of, opaque, python, yaml};
 use super::server::{Home, Mcp};
@@ -83,6 +84,17 @@ fn a_keyring_of_fast_agent_moves_into_the_vault_and_its_entries_go() {
     assert_eq!(status["mcp"]["servers"][0]["credential"], json!("ready"));
     let again = json_of(&home.ok(&[&MIGRATE[..], &["--yes"]].concat()));
     assert_eq!(again["changed"], json!(false), "{again:#}");
+
+    // The bridge wants the vault opened, and no sign-in to a keyring that is empty by now.
+    home.ok(&["vault", "lock"]);
+    let mut client = Client::start(&home, &["tools", "--no-sign-in"]);
+    let (_, answer) = client.ask(0, "initialize", json!({}));
+    let why = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        why.contains("is locked") && !why.contains("keyring"),
+        "{answer}"
+    );
+    client.end();
 }
 
 #[test]

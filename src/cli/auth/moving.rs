@@ -184,7 +184,13 @@ pub fn hold(context: &Context, entries: &[Moving]) -> Result<Guards, Failure> {
 pub fn remove(context: &Context, entry: &Entry) -> Result<(), Failure> {
     let store = kept::store(context, entry.layout, asking(context));
     match is_as_read(&store, entry)? {
-        Some(true) => store.clear(&entry.id).map(|_| ()),
+        Some(true) => {
+            if entry.layout == Layout::Mcp {
+                // Whoever finds the keyring empty does not take that for nobody's sign-in.
+                kept::set_in_vault(context, &Identity::of(&entry.id), true)?;
+            }
+            store.clear(&entry.id).map(|_| ())
+        }
         Some(false) => Err(conflict(entry)),
         None => Ok(()),
     }
