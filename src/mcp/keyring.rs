@@ -54,6 +54,27 @@ pub type Rescue<'a> = &'a dyn Fn(&Account) -> Result<String, Failure>;
 /// Reads a client's secret, which may be in a vault that is not open.
 pub type Secret<'a> = &'a dyn Fn() -> Result<Option<ClientSecret>, Failure>;
 
+/// How often tokens are looked at anew that somebody else changed while the server was asked.
+const MAX_LOOKS: usize = 3;
+
+/// What a renewal needs.
+struct Ready {
+    account: Account,
+    /// The client's entry that the account was made with.
+    document: Option<SecretValue>,
+    /// The same with the issuer that nobody had noted.
+    bound: Option<SecretValue>,
+}
+
+/// What became of a renewal.
+enum Looked {
+    Renewed(TokenSet),
+    /// Newer tokens are elsewhere.
+    Elsewhere,
+    /// The entries are no longer those that were read.
+    Changed,
+}
+
 /// A server whose tokens are in the keyring.
 #[derive(Clone, Copy)]
 pub struct InKeyring<'a> {
@@ -128,40 +149,55 @@ impl InKeyring<'_> {
         wanted: &Wanted<'_>,
         rescue: Rescue<'_>,
     ) -> Result<Option<TokenSet>, Failure> {
-        let id = self.id;
-        match self.store.load(id)? {
-            Some(held) if !wanted.is_met_by(&held) => {}
-            other => return Ok(other),
+        for _ in 0..MAX_LOOKS {
+            let held = match self.store.load(self.id)? {
+                Some(held) if !wanted.is_met_by(&held) => held,
+                other => return Ok(other),
+            };
+            let alive = is_alive(held.obtained_at, held.expires_at, clock::now());
+            let serves = alive && wanted.refused.is_none();
+            let outcome = self.renewed_once(&held, rescue);
+            return match outcome {
+                // While the renewal fails, the old token serves to its end.
+                Err(failure) if failure.code == Code::OAuthUnavailable && serves => Ok(Some(held)),
+                Ok(Looked::Changed) => continue,
+                Ok(Looked::Elsewhere) => Ok(None),
+                Ok(Looked::Renewed(tokens)) => Ok(Some(tokens)),
+                Err(failure) => Err(failure),
+            };
         }
+        let text = format!("the entries of {} change all the time", self.server.label());
+        Err(Failure::new(Code::VaultBusy, text))
+    }
+
+    /// Renews tokens, unless somebody else changed something while the server was asked.
+    fn renewed_once(&self, held: &TokenSet, rescue: Rescue<'_>) -> Result<Looked, Failure> {
+        let id = self.id;
+        // The server is asked, and perhaps a person: nobody else is made to wait for that.
+        let ready = self.ready(held)?;
         let _guard = self.store.refresh_guard(id)?;
         if (self.is_elsewhere)() {
-            return Ok(None);
+            return Ok(Looked::Elsewhere);
         }
-        // Somebody else may have renewed them meanwhile: theirs count.
-        let held = match self.store.load(id)? {
-            Some(held) if !wanted.is_met_by(&held) => held,
-            other => return Ok(other),
-        };
-        let alive = is_alive(held.obtained_at, held.expires_at, clock::now());
-        let serves = alive && wanted.refused.is_none();
-        let renewed = match self.renew(&held) {
-            // While the renewal fails, the old token serves to its end.
-            Err(failure) if failure.code == Code::OAuthUnavailable && serves => {
-                return Ok(Some(held));
-            }
-            other => other?,
-        };
+        // Somebody else may have renewed them meanwhile, or signed in: theirs count.
+        let same = |now: &TokenSet| now.access == held.access && now.refresh == held.refresh;
+        if !self.store.load(id)?.as_ref().is_some_and(same)
+            || self.store.client_info(id)? != ready.document
+        {
+            return Ok(Looked::Changed);
+        }
+        let renewed = self.renew(&ready)?;
         let Some(renewed) = renewed else {
             // fast-agent takes no lock: it may have been faster with this refresh token.
             let newer = self.store.load(id)?;
             let newer = newer.filter(|newer| newer.access != held.access);
             return newer
-                .map(Some)
+                .map(Looked::Renewed)
                 .ok_or_else(|| self.sign_in_needed("its refresh token was refused"));
         };
         let tokens = tokens_of(&renewed);
         match self.store.save(id, &tokens) {
-            Ok(()) => Ok(Some(tokens)),
+            Ok(()) => Ok(Looked::Renewed(tokens)),
             Err(why) => Err(self.not_kept(&renewed, &why, rescue)),
         }
     }
@@ -199,15 +235,29 @@ impl InKeyring<'_> {
         Ok(Revocation::Revoked)
     }
 
+    /// All that a renewal needs; nothing is sent yet that could be used up.
+    fn ready(&self, held: &TokenSet) -> Result<Ready, Failure> {
+        if held.refresh.is_none() {
+            return Err(self.sign_in_needed("there is no refresh token"));
+        }
+        self.store.check_writable()?;
+        let document = self.store.client_info(self.id)?;
+        let (account, bound) = self.described(held)?;
+        Ok(Ready {
+            account,
+            document,
+            bound,
+        })
+    }
+
     /// The account after a renewal; `None` if the refresh token was refused for good.
-    fn renew(&self, held: &TokenSet) -> Result<Option<Account>, Failure> {
-        let Some(refresh) = &held.refresh else {
+    fn renew(&self, ready: &Ready) -> Result<Option<Account>, Failure> {
+        let account = &ready.account;
+        let Some(refresh) = &account.refresh else {
             return Err(self.sign_in_needed("there is no refresh token"));
         };
-        self.store.check_writable()?;
-        let (account, bound) = self.described(held)?;
-        if let Some(bound) = bound {
-            self.store.save_client_info(self.id, &bound)?;
+        if let Some(bound) = &ready.bound {
+            self.store.save_client_info(self.id, bound)?;
         }
         let now = clock::now();
         let answer = self.http.send(&refresh_request(&account.client, refresh))?;

@@ -217,6 +217,68 @@ fn what_somebody_saved_elsewhere_meanwhile_counts_and_nothing_is_sent() {
     assert_eq!(world.access(), "first");
 }
 
+/// A server that takes its time to say where tokens are renewed: something happens meanwhile.
+struct Slow<'a>(&'a Net, &'a (dyn Fn() + Sync));
+
+impl Http for Slow<'_> {
+    fn send(&self, request: &HttpRequest) -> Result<HttpAnswer, NetError> {
+        if request.url.as_str() == ISSUER {
+            (self.1)();
+        }
+        self.0.send(request)
+    }
+}
+
+#[test]
+fn nobody_waits_while_a_server_is_asked_and_who_signs_in_meanwhile_counts() {
+    let world = World::new();
+    let net = Net::new(200, &granted("second"), || ());
+    let first = AccessToken::from(secret("first"));
+    let wanted = Wanted {
+        refused: Some(&first),
+        ..Wanted::default()
+    };
+    let client = json!({"client_id": "another", "token_endpoint_auth_method": "none",
+        "issuer": "https://i.example"});
+    let change = || {
+        drop(world.store.refresh_guard(SERVER).unwrap());
+        let client = secret(&client.to_string());
+        world.store.save_client_info(SERVER, &client).unwrap();
+    };
+    let slow = Slow(&net, &change);
+    let kept = InKeyring {
+        http: &slow,
+        ..world.kept(&net)
+    };
+    kept.token(&wanted, &no_rescue).unwrap().unwrap();
+    let [sent] = net.sent().try_into().unwrap();
+    assert!(sent.contains("client_id=another"), "{sent}");
+    // Without an end to it, it ends.
+    let number = Mutex::new(0);
+    let change = || {
+        let mut number = number.lock().unwrap();
+        *number += 1;
+        let mut client = client.clone();
+        client["client_id"] = format!("c{number}").into();
+        let client = secret(&client.to_string());
+        world.store.save_client_info(SERVER, &client).unwrap();
+    };
+    let slow = Slow(&net, &change);
+    let second = AccessToken::from(secret("second"));
+    let wanted = Wanted {
+        refused: Some(&second),
+        ..Wanted::default()
+    };
+    let kept = InKeyring {
+        http: &slow,
+        ..world.kept(&net)
+    };
+    let failure = kept.token(&wanted, &no_rescue).unwrap_err();
+    assert_eq!(failure.code, Code::VaultBusy);
+    assert_eq!(*number.lock().unwrap(), MAX_LOOKS);
+    assert_eq!(net.sent().len(), 1);
+}
+
 #[test]
 fn what_is_saved_nowhere_is_said() {
     let world = World::new();
