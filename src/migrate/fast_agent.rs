@@ -118,8 +118,8 @@ impl Logins {
             }
             let why = match is_first {
                 true => {
-                    "it is in the vault too, but fast-agent knows no refs: take it out by hand, \
-                     and start fast-agent with `reseal run`, which sets its variables"
+                    "only a copy of it moves, because fast-agent knows no refs: take it out by \
+                     hand, and start fast-agent with `reseal run`, which sets its variables"
                 }
                 false => "another key of this provider counts, for fast-agent and here",
             };
