@@ -216,6 +216,15 @@ codes! {
     DaemonPeer = "daemon.peer", Denied,
         "The process at the other end of the socket is not the expected user.";
     DaemonUnsafe = "daemon.unsafe", Denied, "The socket's folder is not private.";
+    GrantRefused = "grant.refused", Denied, "No grant of the daemon's config allows it.";
+    GrantExpired = "grant.expired", Denied, "The grant that allowed it has ended.";
+    GrantConfirm = "grant.confirm", Denied,
+        "The grant wants a person's yes each time, and the daemon can ask nobody.";
+    GrantSecretNeeded = "grant.secret_needed", Denied,
+        "The grant allows it only together with a keyslot's secret.";
+    AuditUnavailable = "audit.unavailable", Unavailable,
+        "The log of decisions can't be written or read.";
+    AuditBroken = "audit.broken", Corrupt, "The log of decisions is not as it was written.";
 
     FilePermission = "file.permission", Denied,
         "A file or folder is not readable, not writable, or not private.";

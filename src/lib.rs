@@ -10,7 +10,7 @@
 //!  7  runtime
 //!  6  unlock  store  source  net  token_store  family  keyring
 //! == purity wall == (no fs, env, clock, process, network, OS randomness, unsafe below)
-//!  5  snapshot  plan   4  config   3  profile  oauth
+//!  5  snapshot  plan   4  config   3  profile  oauth  grants
 //!  2  vault  reference  document  plaintext   1  crypto
 //!  0  secret  name  time  error
 //! -1  sys
@@ -26,6 +26,7 @@ pub mod daemon;
 pub mod document;
 pub mod error;
 pub mod family;
+pub mod grants;
 pub mod helper;
 pub mod keyring;
 pub mod launch;

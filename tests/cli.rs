@@ -13,6 +13,7 @@ mod cli {
     mod backup;
     mod doctor;
     mod doctor_openclaw;
+    mod grants;
     mod keyring;
     mod launching;
     mod memory;

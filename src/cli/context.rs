@@ -16,6 +16,10 @@ use std::sync::OnceLock;
 pub const STATE_DIR_VARIABLE: &str = "RESEAL_STATE_DIR";
 /// The variable that names the daemon's socket.
 pub const SOCKET_VARIABLE: &str = "RESEAL_SOCKET";
+/// The variable that names the user of a daemon that serves others too.
+pub const DAEMON_USER_VARIABLE: &str = "RESEAL_DAEMON_USER";
+/// Where the daemon of a system user listens, unless another socket is named.
+pub const SYSTEM_SOCKET: &str = "/run/reseal/daemon.sock";
 
 /// Options of every command.
 #[derive(Args, Debug)]
@@ -45,6 +49,11 @@ pub struct Global {
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
+    /// The user (name or number) of a daemon that serves others too, at /run/reseal/daemon.sock
+    /// unless --socket names another [default: $RESEAL_DAEMON_USER, else the daemon of your own]
+    #[arg(long, global = true, value_name = "USER")]
+    pub daemon_user: Option<String>,
+
     /// Say more: the code of an error, the file of each ref, the cost of a new passphrase
     #[arg(short, long, global = true)]
     pub verbose: bool,
@@ -69,6 +78,8 @@ pub struct Context {
     pub no_input: bool,
     /// The daemon's socket, if one was named.
     named_socket: Option<PathBuf>,
+    /// The user of a daemon that serves others too, if one was named.
+    daemon_user: Option<String>,
     /// The state folder's own config, once something needed it.
     settings: OnceLock<Config>,
 }
@@ -104,6 +115,10 @@ impl Context {
             no_input: global.no_input,
             settings: OnceLock::new(),
             named_socket: global.socket.or_else(|| from_variable(SOCKET_VARIABLE)),
+            daemon_user: global.daemon_user.or_else(|| {
+                let named = from_variable(DAEMON_USER_VARIABLE)?;
+                Some(named.to_string_lossy().into_owned())
+            }),
         })
     }
 
@@ -123,11 +138,18 @@ impl Context {
         }
     }
 
+    /// The user of a daemon that serves others too, if one was named.
+    pub fn daemon_user(&self) -> Option<&str> {
+        self.daemon_user.as_deref()
+    }
+
     /// The daemon's socket.
     pub fn socket(&self) -> PathBuf {
-        self.named_socket
-            .clone()
-            .unwrap_or_else(|| self.state.socket())
+        let usual = || match self.daemon_user {
+            Some(_) => PathBuf::from(SYSTEM_SOCKET),
+            None => self.state.socket(),
+        };
+        self.named_socket.clone().unwrap_or_else(usual)
     }
 
     /// The socket that the config names, if no other was named.

@@ -5,7 +5,9 @@ use super::error::{CliError, Doing, Done};
 use super::session::{self, UnlockArgs};
 use super::vault::unlock::LimitArgs;
 use crate::daemon::backend;
-use crate::daemon::{self, Opened, Stopped, Unlock};
+use crate::daemon::gate::{Book, Gate, load};
+use crate::daemon::trail::Trail;
+use crate::daemon::{self, Opened, Site, Stopped, Unlock};
 use crate::error::Failure;
 use crate::runtime::Runtime;
 use crate::runtime::open_vault::{OpenOptions, OpenVault};
@@ -41,9 +43,13 @@ pub struct DaemonArgs {
 pub fn run(context: &Context, args: DaemonArgs) -> Done {
     let doing = "run the daemon";
     let socket = context.daemon_socket()?;
+    let site = Site {
+        socket: &socket,
+        share: context.settings()?.daemon.share,
+    };
     let stopped = if args.detached {
         let allow_network_fs = args.unlock.allow_network_fs;
-        daemon::run_detached(&socket, |unlock, keys| {
+        daemon::run_detached(site, |unlock, keys| {
             open_handed_over(context, allow_network_fs, unlock, keys)
         })
         .doing(doing)?
@@ -51,7 +57,7 @@ pub fn run(context: &Context, args: DaemonArgs) -> Done {
         let settings = &context.settings()?.daemon;
         let mut limits = args.limits.unlock(settings.ttl, settings.idle);
         limits.strict = !limits.allow_degraded;
-        daemon::run(&socket, &limits, || open_here(context, &args, &limits)).doing(doing)?
+        daemon::run(site, &limits, || open_here(context, &args, &limits)).doing(doing)?
     };
     context.out.detail(match stopped {
         Stopped::Asked => "Locked: a client asked.",
@@ -96,10 +102,25 @@ fn open_here(context: &Context, args: &DaemonArgs, limits: &Unlock) -> Result<Op
 }
 
 fn serve(context: &Context, vault: OpenVault, unlock: &Unlock) -> Result<Opened, Failure> {
+    let trail = Trail::open(&context.state.audit(), vault.vault().keys());
+    if let Err(error) = &trail {
+        let why = super::output::shown(&Failure::of(error).message);
+        let text = format!("{why}: nobody but your own user and root will be answered");
+        context.out.warn(&text);
+    }
+    let config = context.state.config();
+    let book = Book::of(trail);
+    let (gate, failure) = Gate::new(load::from_config(config.clone()), Some(config), book);
+    if let Some(failure) = failure {
+        let why = super::output::shown(&failure.message);
+        let text = format!("the grants can't be read, nothing is granted: {why}");
+        context.out.warn(&text);
+    }
     let runtime = Runtime::new(context.state.clone(), context.config(), vault);
     let report = backend::activate(&runtime, unlock)?;
     Ok(Opened {
         backend: Arc::new(runtime),
         report,
+        gate,
     })
 }

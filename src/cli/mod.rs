@@ -15,6 +15,7 @@ mod daemon;
 mod doctor;
 mod error;
 mod exec_provider;
+mod grants;
 mod helper;
 mod init;
 mod inject;
@@ -29,6 +30,7 @@ mod onboard;
 mod output;
 mod point;
 mod profiles;
+mod proving;
 mod quick;
 mod quickstart;
 pub mod reference_page;
@@ -40,10 +42,10 @@ mod table;
 mod token;
 mod usage;
 mod vault;
-mod when;
 
 use crate::error::Code;
 use crate::sys::harden;
+use crate::time::when;
 use clap::{CommandFactory, Parser, Subcommand};
 use context::{Context, Global};
 use error::{CliError, Doing, Done};
@@ -96,6 +98,8 @@ enum Command {
     Helper(Lazy<helper::HelperArgs>),
     /// Hold the vault open in the foreground, for a service manager
     Daemon(Lazy<daemon::DaemonArgs>),
+    /// Who beside you may ask the daemon, and for what
+    Grants(Lazy<grants::GrantsArgs>),
     /// The agents, consumers of secrets
     Agents(Lazy<agents::AgentsArgs>),
     /// Set everything up: a vault, a daemon, a first account
@@ -199,6 +203,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::ExecProvider(args) => exec_provider::run(context, args.0),
         Command::Helper(args) => helper::run(context, args.0),
         Command::Daemon(args) => daemon::run(context, args.0),
+        Command::Grants(args) => grants::run(context, args.0),
         Command::Agents(args) => agents::run(context, args.0),
         Command::Models(args) => models::run(context, args.0),
         Command::Auth(args) => auth::run(context, args.0),

@@ -18,7 +18,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The options that take a value.
-const WITH_VALUE: [&str; 4] = ["--state-dir", "--socket", "--config", "--agent"];
+const WITH_VALUE: [&str; 5] = [
+    "--state-dir",
+    "--socket",
+    "--config",
+    "--agent",
+    "--daemon-user",
+];
 /// The options that are there or not.
 const FLAGS: [&str; 5] = [
     "--quiet",
@@ -62,6 +68,10 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
         json: flag("--json"),
         no_input: flag("--no-input"),
         socket: path("--socket"),
+        daemon_user: match found.value("--daemon-user") {
+            Some(user) => Some(user.to_str()?.to_owned()),
+            None => None,
+        },
         verbose: false,
         quiet: flag("--quiet"),
     };
@@ -149,6 +159,7 @@ mod tests {
         for line in [
             "secrets get openai/default",
             "-q --state-dir /s --socket x --config y --agent a secrets get vault:a -n --reveal",
+            "--daemon-user reseal secrets get openai/default",
             "secrets get --json --no-input env:A --no-newline",
             "exec-provider",
             "exec-provider --state-dir / --quiet",

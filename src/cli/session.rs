@@ -3,7 +3,10 @@
 
 use super::context::Context;
 use super::error::{CliError, Doing};
-use crate::daemon::client::Client;
+use super::proving::Proving;
+use crate::config::Share;
+use crate::daemon::capability;
+use crate::daemon::client::{Client, Expected};
 use crate::error::{Code, Coded, Failure};
 use crate::keyring::{Asking, Keyring};
 use crate::runtime::local::Local;
@@ -164,7 +167,14 @@ fn add_key(given: &mut Given, key: SecretValue) {
 /// Something that answers: the daemon, or the vault opened in this process.
 pub fn service(context: &Context, how: &UnlockArgs) -> Result<Box<dyn Service>, CliError> {
     if let Some(client) = daemon(context)? {
-        return Ok(Box::new(client));
+        if context.daemon_user().is_none() {
+            return Ok(Box::new(client));
+        }
+        return Ok(Box::new(Proving {
+            client,
+            context: context.clone(),
+            how: how.clone(),
+        }));
     }
     let opened = open(context, how)?;
     Ok(Box::new(local(context, opened.vault)))
@@ -173,9 +183,23 @@ pub fn service(context: &Context, how: &UnlockArgs) -> Result<Box<dyn Service>, 
 /// The daemon, if one runs.
 pub fn daemon(context: &Context) -> Result<Option<Client>, CliError> {
     let doing = "ask the daemon";
-    let uid = rustix::process::geteuid().as_raw();
+    let capability = capability()?;
+    if let Some(user) = context.daemon_user() {
+        return of_user(context, user, capability).map(Some);
+    }
+    let expected = Expected {
+        capability,
+        ..Expected::own(rustix::process::geteuid().as_raw())
+    };
     let socket = context.socket();
-    if let Some(client) = Client::connect(&socket, uid).map_err(|failure| {
+    let found = match Client::connect_to(&socket, expected.clone()) {
+        // Our own, shared with others as the config says.
+        Err(failure) if failure.code == Code::DaemonUnsafe && is_shared(context)? => {
+            Client::connect_to(&socket, shared(&expected))
+        }
+        other => other,
+    };
+    if let Some(client) = found.map_err(|failure| {
         let error = CliError::new(doing, failure);
         // Only a folder that is ours for nothing else may be made private without a thought.
         match context.state.run() {
@@ -189,9 +213,65 @@ pub fn daemon(context: &Context) -> Result<Option<Client>, CliError> {
     }
     // The config is read only now: a daemon at the usual place is found without it.
     match context.configured_socket()? {
-        Some(socket) => Client::connect(&socket, uid).doing(doing),
+        Some(socket) if is_shared(context)? => {
+            Client::connect_to(&socket, shared(&expected)).doing(doing)
+        }
+        Some(socket) => Client::connect_to(&socket, expected).doing(doing),
         None => Ok(None),
     }
+}
+
+fn is_shared(context: &Context) -> Result<bool, CliError> {
+    Ok(context.settings()?.daemon.share != Share::Own)
+}
+
+fn shared(expected: &Expected) -> Expected {
+    Expected {
+        share: Share::Everyone,
+        ..expected.clone()
+    }
+}
+
+/// The daemon of another user, who shares it. There is nothing else to ask then: no vault of one's
+/// own is meant.
+fn of_user(
+    context: &Context,
+    user: &str,
+    capability: Option<SecretValue>,
+) -> Result<Client, CliError> {
+    let doing = "ask the daemon";
+    let uid = crate::sys::users::uid_of(user).map_err(|error| {
+        let why = format!("/etc/passwd can't be read: {error}");
+        CliError::because("find the daemon's user", Code::FileIo, why)
+    })?;
+    let Some(uid) = uid else {
+        let why = format!("there is no user {user} in /etc/passwd");
+        return Err(
+            CliError::because("find the daemon's user", Code::InputInvalid, why)
+                .hint("name a user of this machine, or a number, with --daemon-user"),
+        );
+    };
+    let expected = Expected {
+        uid,
+        share: Share::Everyone,
+        capability,
+    };
+    let socket = context.socket();
+    match Client::connect_to(&socket, expected).doing(doing)? {
+        Some(client) => Ok(client),
+        None => {
+            let why = format!("nobody listens at {}", socket.display());
+            Err(CliError::because(doing, Code::DaemonUnavailable, why)
+                .hint("the daemon may be locked or not started; its operator knows"))
+        }
+    }
+}
+
+/// The capability that a variable names a file for.
+fn capability() -> Result<Option<SecretValue>, CliError> {
+    let path = std::env::var_os(capability::FILE_VARIABLE).filter(|path| !path.is_empty());
+    let read = |path| capability::read(Path::new(&path)).doing("read the capability");
+    path.map(read).transpose()
 }
 
 /// The vault opened in this process, as a service.

@@ -13,6 +13,7 @@ use crate::profile::eligibility::check_key;
 use crate::profile::header::header;
 use crate::profile::order::split_pin;
 use crate::profile::{Expiry, Profile, ProfileType};
+use crate::reference::SecretRef;
 use crate::runtime::service::{Reply, Request};
 use crate::secret::SecretValue;
 use crate::secret::json::{self, Part};
@@ -32,6 +33,12 @@ pub struct TokenArgs {
     /// The first usable profile of this provider, in the effective order
     #[arg(long, value_name = "ID", group = "which")]
     provider: Option<String>,
+
+    /// What this ref points at, in place of a profile: a daemon that serves others too has the
+    /// profiles of its own agents only
+    #[arg(long = "ref", value_name = "REF", group = "which")]
+    #[arg(conflicts_with_all = ["profile", "provider", "model"])]
+    reference: Option<String>,
 
     /// A model: PROVIDER/MODEL takes the first usable profile for it in the effective order,
     /// MODEL@PROFILE (such as opus@anthropic:work) the named one
@@ -67,6 +74,7 @@ pub(super) fn of_provider(
         profile: None,
         provider: Some(provider.to_owned()),
         model: None,
+        reference: None,
         min_ttl: Duration::ZERO,
         reveal,
         unlock,
@@ -82,6 +90,9 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
             .hint("give --reveal to see it, or send it to a program through a pipe"));
     }
     let mut lookup = Routed::new(context, &args.unlock)?;
+    if let Some(text) = &args.reference {
+        return of_ref(context, text, &args, &mut lookup);
+    }
     older_accounts::import(context, &mut lookup);
     let profiles = Profiles::read(context)?;
     let (candidates, by_order) = candidates(&profiles, &args).doing(DOING)?;
@@ -118,6 +129,47 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
         Code::ProfileIneligible
     };
     Err(CliError::because(DOING, code, tried.join("; ")))
+}
+
+/// Prints what a ref points at, as a token.
+fn of_ref(context: &Context, text: &str, args: &TokenArgs, lookup: &mut Routed<'_>) -> Done {
+    let config = lookup.config().doing("read the config")?.clone();
+    let reference = SecretRef::parse_text(text, &config.defaults).doing("read the ref")?;
+    let account = match config.own_record(&reference) {
+        Some(name) => account_token(&name, args, lookup).doing(DOING)?,
+        None => None,
+    };
+    let found = match account {
+        Some(found) => found,
+        None => Found {
+            value: one(lookup, &reference).doing(DOING)?,
+            expires_at: None,
+            token_type: None,
+        },
+    };
+    check_key(found.value.expose()).map_err(|reason| {
+        let why = format!("{reference}: {} ({})", reason.text(), reason.as_str());
+        CliError::because(DOING, Code::ProfileIneligible, why)
+    })?;
+    if !context.out.json {
+        return context.out.secret(&found.value, true).map(|()| 0);
+    }
+    let expires = found.expires_at.map(|at| at.0.to_string());
+    let document = json::object(&[
+        ("ref", Part::Text(text)),
+        ("token", Part::Secret("", &found.value)),
+        (
+            "expiresAt",
+            Part::Json(expires.as_deref().unwrap_or("null")),
+        ),
+    ]);
+    context.out.secret(&document, true)?;
+    Ok(0)
+}
+
+fn one(lookup: &mut Routed<'_>, reference: &SecretRef) -> Result<SecretValue, Failure> {
+    let value = lookup.resolve(std::slice::from_ref(reference))?.pop();
+    value.unwrap_or_else(|| Err(Failure::new(Code::Bug, "no answer")))
 }
 
 /// A credential, and when it ends if that is known.
@@ -174,8 +226,7 @@ fn resolve(
         );
         return Err(Failure::new(Code::ProfileIneligible, why));
     }
-    let value = lookup.resolve(std::slice::from_ref(reference))?.pop();
-    let value = value.unwrap_or_else(|| Err(Failure::new(Code::Bug, "no answer")))?;
+    let value = one(lookup, reference)?;
     check_key(value.expose()).map_err(|reason| {
         let why = format!("{}: {} ({})", profile.id, reason.text(), reason.as_str());
         Failure::new(Code::ProfileIneligible, why)

@@ -6,19 +6,21 @@
 //! | [`Config::read`]: every section that we use, all errors at once | here |
 //! | [`ProviderConfig`]: the sources, with their limits | [`provider`] |
 //! | [`VaultSection`], [`DaemonSection`]: our own sections | [`section`] |
+//! | [`Config::grants`]: who beside the daemon's user may ask it | [`grants`] |
 //! | [`Config::oauth_provider`]: `oauth.providers` over what is built in | `oauth` |
 //! | [`Config::secret_inputs`]: every place where a secret belongs | [`inputs`], [`target`] |
 //! | [`Models`](models::Models): which models are in use, and by which names | [`models`] |
 //! | [`Config::default_text`]: what `init` writes | [`starter`] |
 //!
 //! Invariants: every error names file, line and path, and no value; unknown keys are errors in the
-//! sections that are ours (`vault`, `daemon`, `oauth.providers.*`, `secrets.providers.*`,
+//! sections that are ours (`vault`, `daemon`, `grants`, `oauth.providers.*`, `secrets.providers.*`,
 //! `secrets.defaults`, `secrets.resolution`) and are left alone elsewhere; nothing typed here holds
 //! plaintext except an exec provider's literal `env`, which `Debug` does not show. Precedence,
 //! activation and files are not here.
 #![forbid(unsafe_code)]
 
 mod cooldowns;
+pub mod grants;
 pub mod inputs;
 pub mod models;
 mod oauth;
@@ -35,10 +37,11 @@ pub use provider::{
     EnvProvider, ExecProvider, FileMode, FileProvider, LiteralEnv, ProviderConfig, UserPath,
     VaultProvider,
 };
-pub use section::{DaemonSection, Hook, VaultSection};
+pub use section::{DaemonSection, Hook, Share, VaultSection};
 pub use wire::MAX_ERRORS;
 
 use crate::error::{Code, Coded};
+use crate::grants::Policy;
 use crate::name::{Alias, ProfileId, RecordName};
 use crate::oauth::provider::is_provider_id;
 use crate::oauth::{Provider, builtin};
@@ -99,6 +102,8 @@ pub struct Config {
     pub vault: VaultSection,
     /// `daemon`.
     pub daemon: DaemonSection,
+    /// `grants`.
+    pub grants: Policy,
     /// `oauth.providers`. Ask [`Config::oauth_provider`], which knows those that are built in.
     pub oauth_providers: BTreeMap<String, Provider>,
     unsupported: BTreeMap<Alias, &'static str>,
@@ -130,6 +135,9 @@ impl Config {
             }
             if let Some(fields) = root.object("daemon") {
                 config.daemon = section::daemon(&fields, trust);
+            }
+            if let Some(fields) = root.object("grants") {
+                config.grants = grants::grants(&fields, trust, &config.defaults);
             }
             config.inputs = inputs::collect(document.value(), &config.defaults);
         }

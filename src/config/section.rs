@@ -40,8 +40,22 @@ pub struct DaemonSection {
     pub idle: Option<Duration>,
     /// `socket`: another path than the state folder's.
     pub socket: Option<UserPath>,
+    /// `share`: who can reach the socket.
+    pub share: Share,
     /// `hooks.onChange`: run after a value in use changed.
     pub on_change: Option<Hook>,
+}
+
+/// Who can reach the daemon's socket. What they get there, the grants decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// The daemon's own user.
+    #[default]
+    Own,
+    /// The group of the socket's folder too.
+    Group,
+    /// Every user of the machine.
+    Everyone,
 }
 
 /// A command that is run after something happened. It gets no secret.
@@ -81,7 +95,7 @@ pub(super) fn vault(fields: &Fields<'_>, trust: Trust) -> VaultSection {
 
 pub(super) fn daemon(fields: &Fields<'_>, trust: Trust) -> DaemonSection {
     refuse_project(fields, trust);
-    fields.only(&["ttlMs", "idleMs", "socket", "hooks"]);
+    fields.only(&["ttlMs", "idleMs", "socket", "share", "hooks"]);
     let hooks = fields.object("hooks");
     if let Some(hooks) = &hooks {
         hooks.only(&["onChange"]);
@@ -90,9 +104,22 @@ pub(super) fn daemon(fields: &Fields<'_>, trust: Trust) -> DaemonSection {
         ttl: millis(fields, "ttlMs"),
         idle: millis(fields, "idleMs"),
         socket: user_path(fields, "socket"),
+        share: share(fields),
         on_change: hooks
             .and_then(|hooks| hooks.object("onChange"))
             .and_then(|f| hook(&f)),
+    }
+}
+
+fn share(fields: &Fields<'_>) -> Share {
+    match fields.text("share") {
+        None | Some("own") => Share::Own,
+        Some("group") => Share::Group,
+        Some("everyone") => Share::Everyone,
+        Some(_) => {
+            fields.fail("share", "is none of own, group, everyone");
+            Share::Own
+        }
     }
 }
 
@@ -106,7 +133,7 @@ fn hook(fields: &Fields<'_>) -> Option<Hook> {
 }
 
 /// A project's config says nothing about the user's vault and daemon.
-fn refuse_project(fields: &Fields<'_>, trust: Trust) {
+pub(super) fn refuse_project(fields: &Fields<'_>, trust: Trust) {
     if trust == Trust::Project {
         fields
             .errors()

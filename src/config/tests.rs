@@ -441,7 +441,7 @@ fn env_names_have_a_limit() {
 proptest! {
     #[test]
     fn any_config_is_read_or_refused(
-        section in "(secrets|vault|daemon|auth|models|channels|oauth)",
+        section in "(secrets|vault|daemon|grants|auth|models|channels|oauth)",
         key in "(providers|defaults|profiles|order|path|ttl|hooks|telegram|resolution)",
         inner in "(a|default|p:q)", field in "(source|apiKey|env|mode|botToken|enabled)",
         value in prop_oneof![

@@ -4,6 +4,7 @@
 //! ends in one zero byte; what follows it has a fixed length, so no two inputs can be confused.
 //! `derive_` is deterministic; what is random is made by the caller (`make_`).
 
+use super::bleach;
 use super::hash::{MAC_LEN, equal, expand, extract, mac, sha256};
 use super::passphrase::{StretchError, stretch};
 use crate::secret::{Key, Purpose, SecretValue};
@@ -68,6 +69,8 @@ sub_keys! {
     AnchorMac = "reseal/1/anchor";
     /// K_rem: row and tenant tags of a fleet store.
     RemoteMac = "reseal/1/remote";
+    /// K_trail, from K_anc: the MAC of the lines of the daemon's log of decisions.
+    TrailMac = "reseal/1/trail";
 }
 
 /// The root key (RK) of one epoch. Only slot and rekey operations need it.
@@ -159,6 +162,18 @@ pub fn derive_intent_tag(key: &Key<AnchorMac>, token: &SecretValue) -> [u8; 16] 
     let mut tag = [0; 16];
     tag.copy_from_slice(&mac(key.expose(), &[token.expose()])[..16]);
     tag
+}
+
+/// `SHA-256(capability)`: public; what the config of a daemon knows of a bearer's secret.
+pub fn derive_capability_digest(capability: &SecretValue) -> [u8; 32] {
+    let digest = sha256(&[capability.expose()]);
+    bleach();
+    digest
+}
+
+/// `Exp(K_anc, "reseal/1/trail" ‖ 00, 32)`: the MAC of the daemon's log of decisions.
+pub fn derive_trail(key: &Key<AnchorMac>) -> Key<TrailMac> {
+    Key::build(|out| expand(key.expose(), &[TrailMac::LABEL], out))
 }
 
 /// The MAC of this purpose over the parts (HMAC-SHA-256).

@@ -2,14 +2,17 @@
 
 use super::{Backend, Cause, Reloaded, Unlock};
 use crate::error::Failure;
-use crate::name::RecordName;
+use crate::name::{AgentId, RecordName};
+use crate::reference::SecretRef;
 use crate::runtime::Runtime;
 use crate::runtime::activate::{Tolerance, require};
 use crate::runtime::refresh::{Due, Renewal};
 use crate::runtime::service::{Answer, Report, Request};
 use crate::secret::SecretValue;
 use crate::sys::peer::Peer;
+use crate::unlock::Given;
 use crate::vault::SubKeys;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 impl Backend for Runtime {
@@ -46,6 +49,14 @@ impl Backend for Runtime {
 
     fn watched(&self) -> Vec<PathBuf> {
         self.watched_files()
+    }
+
+    fn in_use(&self, agent: &AgentId) -> HashSet<SecretRef> {
+        Runtime::in_use(self, agent)
+    }
+
+    fn prove(&self, given: &Given) -> Result<(), Failure> {
+        Runtime::prove(self, given)
     }
 
     fn renewable(&self) -> Vec<Due> {

@@ -3,11 +3,12 @@
 //! Invariant: nothing is sent before the server's user is checked. One round trip a request, and
 //! few system calls: this is on the way of every `secrets get`.
 
-use super::frame::{Ask, request_frames};
+use super::frame::{Ask, Present, request_frames};
 use super::place;
 use super::server::FRAME_LIMIT;
 use super::wire::{Waited, Wire, WireError};
 use super::{Unlock, frame::FrameError};
+use crate::config::Share;
 use crate::error::{Code, Failure};
 use crate::runtime::service::{Answer, Reply, Report, Request, Service};
 use crate::secret::SecretValue;
@@ -21,12 +22,34 @@ pub const QUICK_LIMIT: Duration = Duration::from_secs(30);
 /// whole vault: their own limits are shorter.
 pub const SLOW_LIMIT: Duration = Duration::from_secs(600);
 
+/// Which daemon a client wants to speak with, and what it shows there.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The user whom the daemon must run as; root may too.
+    pub uid: u32,
+    /// Whether its socket may be one that others can reach.
+    pub share: Share,
+    /// The capability to show before the first request, as text.
+    pub capability: Option<SecretValue>,
+}
+
+impl Expected {
+    /// A daemon of this user, for this user alone.
+    pub fn own(uid: u32) -> Self {
+        Self {
+            uid,
+            share: Share::Own,
+            capability: None,
+        }
+    }
+}
+
 /// A connection to a running daemon.
 #[derive(Debug)]
 pub struct Client {
     wire: Wire,
     socket: PathBuf,
-    owner: u32,
+    expected: Expected,
     /// The daemon closes connections on which nothing was asked for a while.
     used: bool,
 }
@@ -36,13 +59,18 @@ impl Client {
     /// socket's folder must be private to that user, and the daemon must run as that user or as
     /// root (a service manager's socket is root's).
     pub fn connect(socket: &Path, expected_uid: u32) -> Result<Option<Self>, Failure> {
-        let Some(wire) = open(socket, expected_uid)? else {
+        Self::connect_to(socket, Expected::own(expected_uid))
+    }
+
+    /// Connects to the daemon that is expected; `None` if none runs.
+    pub fn connect_to(socket: &Path, expected: Expected) -> Result<Option<Self>, Failure> {
+        let Some(wire) = open(socket, &expected)? else {
             return Ok(None);
         };
         Ok(Some(Self {
             wire,
             socket: socket.to_owned(),
-            owner: expected_uid,
+            expected,
             used: false,
         }))
     }
@@ -53,6 +81,12 @@ impl Client {
         report_of(answer)
     }
 
+    /// Shows something of this client, for the requests that follow.
+    pub fn present(&mut self, what: Present, secret: &SecretValue) -> Result<(), Failure> {
+        self.ask(Ask::Present(what), std::slice::from_ref(secret))
+            .map(|_| ())
+    }
+
     fn ask(&mut self, ask: Ask, secrets: &[SecretValue]) -> Result<Answer, Failure> {
         let limit = limit_of(&ask);
         let frames = request_frames(ask, secrets)?;
@@ -60,7 +94,7 @@ impl Client {
         // A kept connection that was closed before this request was looked at: ask anew.
         if self.used
             && matches!(outcome, Err(WireError::Closed))
-            && let Some(wire) = open(&self.socket, self.owner)?
+            && let Some(wire) = open(&self.socket, &self.expected)?
         {
             self.wire = wire;
             outcome = exchange(&mut self.wire, &frames, limit);
@@ -87,8 +121,9 @@ pub(super) fn report_of(answer: Answer) -> Result<Report, Failure> {
     }
 }
 
-fn open(socket: &Path, owner: u32) -> Result<Option<Wire>, Failure> {
-    let Some(stream) = place::connect(socket, owner)? else {
+fn open(socket: &Path, expected: &Expected) -> Result<Option<Wire>, Failure> {
+    let owner = expected.uid;
+    let Some(stream) = place::connect(socket, owner, expected.share)? else {
         return Ok(None);
     };
     let unavailable =
@@ -98,9 +133,13 @@ fn open(socket: &Path, owner: u32) -> Result<Option<Wire>, Failure> {
         let what = format!("{} is served by user {}", socket.display(), peer.uid);
         return Err(Failure::new(Code::DaemonPeer, what));
     }
-    Wire::new(stream, FRAME_LIMIT)
-        .map(Some)
-        .map_err(unavailable)
+    let mut wire = Wire::new(stream, FRAME_LIMIT).map_err(unavailable)?;
+    if let Some(capability) = &expected.capability {
+        let ask = Ask::Present(Present::Capability);
+        let frames = request_frames(ask, std::slice::from_ref(capability))?;
+        exchange(&mut wire, &frames, QUICK_LIMIT)??;
+    }
+    Ok(Some(wire))
 }
 
 fn exchange(
@@ -125,6 +164,7 @@ fn exchange(
 fn limit_of(ask: &Ask) -> Duration {
     match ask {
         Ask::Unlock(_) => SLOW_LIMIT,
+        Ask::Present(_) => SLOW_LIMIT,
         Ask::Request(request) => match request {
             Request::Status
             | Request::List

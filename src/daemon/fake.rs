@@ -3,6 +3,8 @@
 use super::session::{Clock, Flag};
 use super::{Backend, Cause, Reloaded, Unlock};
 use crate::error::{Code, Failure};
+use crate::name::AgentId;
+use crate::reference::SecretRef;
 use crate::runtime::service::{
     Answer, Committed, LockState, Outcome, Reply, Report, Request, SnapshotState, SnapshotStatus,
     Status,
@@ -11,6 +13,7 @@ use crate::secret::{MAX_VALUE, SecretValue};
 use crate::sys::peer::Peer;
 use crate::vault::{Meta, RecordInfo, RecordKind};
 use rustix::fd::BorrowedFd;
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Barrier, Condvar, Mutex};
@@ -28,6 +31,7 @@ pub struct Fake {
     committing: Mutex<()>,
     pub crowd: Barrier,
     pub watched: Vec<PathBuf>,
+    used: HashSet<SecretRef>,
 }
 
 #[derive(Default)]
@@ -44,6 +48,16 @@ impl Fake {
             committing: Mutex::default(),
             crowd: Barrier::new(crowd),
             watched,
+            used: HashSet::new(),
+        }
+    }
+
+    /// One in whose config these refs are in use.
+    pub fn using(refs: &[&str]) -> Self {
+        let used = refs.iter().map(|text| text.parse().unwrap()).collect();
+        Self {
+            used,
+            ..Self::new(1, Vec::new())
         }
     }
 
@@ -192,6 +206,10 @@ impl Backend for Fake {
             events: Vec::new(),
             hook: None,
         }
+    }
+
+    fn in_use(&self, _: &AgentId) -> HashSet<SecretRef> {
+        self.used.clone()
     }
 
     fn watched(&self) -> Vec<PathBuf> {

@@ -1,19 +1,23 @@
 //! The resident process that holds the opened vault, and the client side of its socket.
 //!
-//! Invariants: no byte of a request is read before the peer's user is checked; JSON never holds a
-//! secret (values are attachments, read straight into locked memory); one daemon per state
-//! folder, proven by a lock held for life; a lock finishes commits that run, then wipes. The
-//! protocol is `docs/protocol.md`.
+//! Invariants: no byte of a request is read before the peer's user is checked, nothing of the vault
+//! is touched before the request is judged; JSON never holds a secret (values are attachments,
+//! read straight into locked memory); one daemon per state folder, proven by a lock held for life;
+//! a lock finishes commits that run, then wipes. The protocol is `docs/protocol.md`, what others
+//! than the daemon's own user may ask is `docs/grants.md`.
 //!
 //! Not here: what a request means ([`Backend`], implemented over the runtime) and how the vault
 //! is unlocked.
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod caller;
+pub mod capability;
 pub mod client;
 #[cfg(test)]
 mod fake;
 pub mod frame;
+pub mod gate;
 pub mod log;
 pub mod manager;
 pub mod place;
@@ -21,24 +25,30 @@ pub mod schedule;
 pub mod server;
 pub mod session;
 pub mod start;
+pub mod trail;
 pub mod watch;
 pub mod wire;
 
+use self::gate::Gate;
 use self::log::Log;
 use self::manager::Manager;
 use self::place::{CLAIM_LIMIT, Place};
 use self::server::{Limits, Server};
 use self::session::Boottime;
 use self::start::Handover;
+use crate::config::Share;
 use crate::error::{Code, Failure};
-use crate::name::RecordName;
+use crate::name::{AgentId, RecordName};
+use crate::reference::SecretRef;
 use crate::runtime::refresh::{Due, Renewal};
 use crate::runtime::service::{Answer, Report, Request, SnapshotState};
 use crate::secret::SecretValue;
 use crate::snapshot::Event;
 use crate::sys::peer::Peer;
 use crate::sys::signals::Signals;
+use crate::unlock::Given;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -108,6 +118,16 @@ pub trait Backend: Send + Sync {
     /// The files whose change calls for a reload; asked again after each reload.
     fn watched(&self) -> Vec<PathBuf>;
 
+    /// The refs that are in use in the config and in the profiles of an agent.
+    fn in_use(&self, _agent: &AgentId) -> HashSet<SecretRef> {
+        HashSet::new()
+    }
+
+    /// Opens a keyslot with what was given, and forgets the key.
+    fn prove(&self, _given: &Given) -> Result<(), Failure> {
+        Err(Failure::new(Code::SlotNoMatch, "there are no keyslots"))
+    }
+
     /// The accounts whose tokens are to be renewed ahead of their end; none if the vault can't be
     /// read.
     fn renewable(&self) -> Vec<Due> {
@@ -131,6 +151,17 @@ pub struct Opened {
     pub backend: Arc<dyn Backend>,
     /// What the activation found.
     pub report: Report,
+    /// Who may ask for what.
+    pub gate: Gate,
+}
+
+/// Where a daemon is reached, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// The path of its socket.
+    pub socket: &'a Path,
+    /// Who can connect to it.
+    pub share: Share,
 }
 
 /// Why a daemon ended.
@@ -160,14 +191,14 @@ impl fmt::Display for Stopped {
 /// Runs the daemon in the foreground until it locks: tells the service manager, takes its socket
 /// if it passed one. `open` runs once the state folder is claimed.
 pub fn run(
-    socket: &Path,
+    site: Site<'_>,
     unlock: &Unlock,
     open: impl FnOnce() -> Result<Opened, Failure>,
 ) -> Result<Stopped, Failure> {
     let env = |name: &str| std::env::var_os(name);
     let manager = Manager::from_env(env)?;
     let passed = manager::passed_listener(env)?;
-    let mut place = Place::claim(socket, CLAIM_LIMIT)?;
+    let mut place = Place::claim(site.socket, site.share, CLAIM_LIMIT)?;
     manager.notify("STATUS=opening the vault");
     let opened_at = SystemTime::now();
     let opened = open()?;
@@ -177,6 +208,7 @@ pub fn run(
     };
     let server = Server {
         backend: opened.backend,
+        gate: opened.gate,
         listener,
         place,
         unlock: *unlock,
@@ -196,11 +228,11 @@ pub fn run(
 /// the process has other threads or secrets: it forks. `open` gets the options and the sub-keys
 /// that were handed over; its failure reaches the starting process.
 pub fn run_detached(
-    socket: &Path,
+    site: Site<'_>,
     open: impl FnOnce(&Unlock, &SecretValue) -> Result<Opened, Failure>,
 ) -> Result<Stopped, Failure> {
     let mut handover = Handover::receive()?;
-    match prepare_detached(socket, &handover, open) {
+    match prepare_detached(site, &handover, open) {
         Ok((server, report)) => {
             server::serve(server, |_| {
                 handover.answer(Ok(report));
@@ -217,12 +249,12 @@ pub fn run_detached(
 }
 
 fn prepare_detached(
-    socket: &Path,
+    site: Site<'_>,
     handover: &Handover,
     open: impl FnOnce(&Unlock, &SecretValue) -> Result<Opened, Failure>,
 ) -> Result<(Server, Report), Failure> {
-    let mut place = Place::claim(socket, CLAIM_LIMIT)?;
-    let log = socket.with_extension("log");
+    let mut place = Place::claim(site.socket, site.share, CLAIM_LIMIT)?;
+    let log = site.socket.with_extension("log");
     let log = Log::file(&log).map_err(|error| {
         let text = format!("the daemon's log {}: {error}", log.display());
         Failure::new(Code::DaemonUnavailable, text)
@@ -231,6 +263,7 @@ fn prepare_detached(
     let opened = open(&handover.unlock, &handover.keys)?;
     let server = Server {
         backend: opened.backend,
+        gate: opened.gate,
         listener: place.bind()?,
         place,
         unlock: handover.unlock,

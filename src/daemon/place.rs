@@ -3,8 +3,10 @@
 //!
 //! Invariants: the lock file is held for life and never removed, so that a socket file is stale
 //! exactly when the lock is free; a live daemon's socket is never unlinked by another; the socket
-//! has mode 0600 before it has its name.
+//! has its mode before it has its name: 0600, unless it is shared; nobody but the daemon's user and
+//! root can put anything into its folder, shared or not.
 
+use crate::config::Share;
 use crate::error::{Code, Coded};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -38,6 +40,12 @@ pub enum PlaceError {
     /// The folder is a symlink, someone else's, or open to others.
     #[error("the folder {0} must be a real folder of the vault's owner with mode 0700")]
     Unsafe(PathBuf),
+    /// The folder of a shared socket is a symlink, someone else's, or can be changed by others.
+    #[error(
+        "the folder {0} must be a real folder of the daemon's user or root that nobody else can \
+         change (mode 0755 or 0750)"
+    )]
+    UnsafeShared(PathBuf),
     /// The path has no folder or no name.
     #[error("{0} is not the path of a socket")]
     Path(PathBuf),
@@ -68,7 +76,7 @@ pub enum PlaceError {
 impl Coded for PlaceError {
     fn code(&self) -> Code {
         match self {
-            PlaceError::Unsafe(_) => Code::DaemonUnsafe,
+            PlaceError::Unsafe(_) | PlaceError::UnsafeShared(_) => Code::DaemonUnsafe,
             PlaceError::Path(_) => Code::InputInvalid,
             PlaceError::Running { .. } => Code::DaemonRunning,
             PlaceError::Busy(_) => Code::DaemonBusy,
@@ -81,15 +89,15 @@ impl Coded for PlaceError {
 }
 crate::error::failure_from!(PlaceError);
 
-/// Connects to a daemon's socket in a folder that only `owner` (or root) can change; `None` if
-/// nobody listens there.
-pub fn connect(socket: &Path, owner: u32) -> Result<Option<UnixStream>, PlaceError> {
+/// Connects to a daemon's socket in a folder that only `owner` (or root) can change, and enter
+/// unless it is shared; `None` if nobody listens there.
+pub fn connect(socket: &Path, owner: u32, share: Share) -> Result<Option<UnixStream>, PlaceError> {
     let (folder, name) = split(socket)?;
     let stat = match rustix::fs::lstat(folder) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         other => other.map_err(failed("look at", folder))?,
     };
-    check_folder(&stat, owner, folder)?;
+    check_folder(&stat, owner, share, folder)?;
     let stream = socket_fd()?;
     rustix::net::sockopt::set_socket_timeout(&stream, Timeout::Send, Some(CONNECT_LIMIT))
         .map_err(failed("set limits of", socket))?;
@@ -108,6 +116,7 @@ pub fn connect(socket: &Path, owner: u32) -> Result<Option<UnixStream>, PlaceErr
 #[derive(Debug)]
 pub struct Place {
     socket: PathBuf,
+    share: Share,
     folder: OwnedFd,
     lock: Option<File>,
     /// Device and inode of the socket that this process made.
@@ -117,26 +126,32 @@ pub struct Place {
 impl Place {
     /// Makes the folder if need be, and takes the lock. Waits for a daemon that is ending, not
     /// for one that serves.
-    pub fn claim(socket: &Path, limit: Duration) -> Result<Self, PlaceError> {
+    pub fn claim(socket: &Path, share: Share, limit: Duration) -> Result<Self, PlaceError> {
         let (path, _) = split(socket)?;
-        match rustix::fs::mkdir(path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let made = match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(failed("make", path)(error)),
-        }
+        };
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let folder = match rustix::fs::open(path, flags, Mode::empty()) {
             Err(Errno::LOOP | Errno::NOTDIR) => return Err(PlaceError::Unsafe(path.to_owned())),
             other => other.map_err(failed("open", path))?,
         };
+        if made && share != Share::Own {
+            let mode = Mode::from_raw_mode(folder_mode(share));
+            rustix::fs::fchmod(&folder, mode).map_err(failed("set the mode of", path))?;
+        }
         let stat = rustix::fs::fstat(&folder).map_err(failed("look at", path))?;
         let us = rustix::process::geteuid().as_raw();
         if stat.st_uid != us {
-            return Err(PlaceError::Unsafe(path.to_owned()));
+            return Err(unsafe_folder(share, path));
         }
-        check_folder(&stat, us, path)?;
-        let lock = take_lock(&folder, path, socket, us, limit)?;
+        check_folder(&stat, us, share, path)?;
+        let lock = take_lock(&folder, path, socket, (us, share), limit)?;
         Ok(Self {
             socket: socket.to_owned(),
+            share,
             folder,
             lock: Some(lock),
             bound: None,
@@ -160,12 +175,31 @@ impl Place {
         })?
         .map_err(failed("bind", &new))?;
         rustix::net::listen(&listener, BACKLOG).map_err(failed("listen at", &new))?;
+        self.open_to_others(&new)?;
         let stat = rustix::fs::statat(&self.folder, NEW_SOCKET, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(failed("look at", &new))?;
         rustix::fs::renameat(&self.folder, NEW_SOCKET, &self.folder, name)
             .map_err(failed("rename to", &self.socket))?;
         self.bound = Some((stat.st_dev, stat.st_ino));
         Ok(listener.into())
+    }
+
+    /// Gives a shared socket the group of its folder, and the mode that lets others in. What `bind`
+    /// made has no more than the process's umask allows. Nobody else can change the folder.
+    fn open_to_others(&self, new: &Path) -> Result<(), PlaceError> {
+        let mode = match self.share {
+            Share::Own => return Ok(()),
+            Share::Group => 0o660,
+            Share::Everyone => 0o666,
+        };
+        let folder = rustix::fs::fstat(&self.folder).map_err(failed("look at", new))?;
+        let group = Some(rustix::fs::Gid::from_raw(folder.st_gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&self.folder, NEW_SOCKET, None, group, flags)
+            .map_err(failed("set the group of", new))?;
+        let mode = Mode::from_raw_mode(mode);
+        rustix::fs::chmodat(&self.folder, NEW_SOCKET, mode, AtFlags::empty())
+            .map_err(failed("set the mode of", new))
     }
 
     /// Removes the socket file, if it is still the one that this process made.
@@ -199,7 +233,7 @@ fn take_lock(
     folder: &OwnedFd,
     path: &Path,
     socket: &Path,
-    us: u32,
+    (us, share): (u32, Share),
     limit: Duration,
 ) -> Result<File, PlaceError> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -222,7 +256,7 @@ fn take_lock(
             Err(TryLockError::WouldBlock) => {}
         }
         // One that still listens is not about to end.
-        if Instant::now() >= deadline || connect(socket, us)?.is_some() {
+        if Instant::now() >= deadline || connect(socket, us, share)?.is_some() {
             return Err(PlaceError::Running {
                 pid: holder(&lock),
                 path: lock_path,
@@ -252,14 +286,36 @@ fn holder(lock: &File) -> u32 {
     text.trim().parse().unwrap_or(0)
 }
 
-fn check_folder(stat: &Stat, owner: u32, path: &Path) -> Result<(), PlaceError> {
+fn check_folder(stat: &Stat, owner: u32, share: Share, path: &Path) -> Result<(), PlaceError> {
     let real = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     // Root can replace anything of anyone's, so a folder of root's is as safe as the owner's.
     let ours = stat.st_uid == owner || stat.st_uid == 0;
-    if real && ours && stat.st_mode & 0o077 == 0 {
+    let forbidden = match share {
+        Share::Own => 0o077,
+        // To go through is for the group only.
+        Share::Group => 0o027,
+        Share::Everyone => 0o022,
+    };
+    if real && ours && stat.st_mode & forbidden == 0 {
         Ok(())
     } else {
-        Err(PlaceError::Unsafe(path.to_owned()))
+        Err(unsafe_folder(share, path))
+    }
+}
+
+fn unsafe_folder(share: Share, path: &Path) -> PlaceError {
+    match share {
+        Share::Own => PlaceError::Unsafe(path.to_owned()),
+        Share::Group | Share::Everyone => PlaceError::UnsafeShared(path.to_owned()),
+    }
+}
+
+/// The mode of the folder of a shared socket that is made here.
+fn folder_mode(share: Share) -> u32 {
+    match share {
+        Share::Own => 0o700,
+        Share::Group => 0o750,
+        Share::Everyone => 0o755,
     }
 }
 

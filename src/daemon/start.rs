@@ -4,7 +4,7 @@
 //! the environment or a file; the starting process learns whether the daemon serves, or why not.
 
 use super::client::report_of;
-use super::frame::{Ask, answer_frames, request_frames};
+use super::frame::{Ask, MAX_FRAME, answer_frames, request_frames};
 use super::wire::{Waited, Wire, WireError};
 use super::{Unlock, frame::FrameError};
 use crate::error::{Code, Coded, Failure};
@@ -126,7 +126,7 @@ impl Handover {
             .map_err(|error| StartError::Spawn(error.into()))?;
         let mut wire = Wire::new(UnixStream::from(input), HAND_OVER_LIMIT)
             .map_err(StartError::NotHandedOver)?;
-        match wire.read_request()? {
+        match wire.read_request(MAX_FRAME)? {
             (Ask::Unlock(unlock), mut secrets) if secrets.len() == 1 => Ok(Self {
                 wire,
                 unlock,

@@ -24,6 +24,14 @@ fn opened() -> Opened {
     Opened {
         backend: Arc::new(Fake::new(1, Vec::new())),
         report: report(3),
+        gate: Gate::closed(),
+    }
+}
+
+fn site(socket: &str) -> Site<'_> {
+    Site {
+        socket: Path::new(socket),
+        share: Share::Own,
     }
 }
 
@@ -89,9 +97,9 @@ fn child() {
     let role = std::env::args().next_back().unwrap_or_default();
     let [_, _, session] = numbers();
     let outcome = if let Some(socket) = role.strip_prefix("foreground=") {
-        run(Path::new(socket), &UNLOCK, || Ok(opened()))
+        run(site(socket), &UNLOCK, || Ok(opened()))
     } else if let Some(socket) = role.strip_prefix("detached=") {
-        run_detached(Path::new(socket), |unlock, keys| {
+        run_detached(site(socket), |unlock, keys| {
             assert_eq!(*unlock, UNLOCK);
             if keys.expose() == KEYS {
                 wrong_with_us(&session)?;

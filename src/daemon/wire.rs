@@ -3,7 +3,7 @@
 //! Invariants: attachments are read straight into locked memory and written straight from it; a
 //! started frame has a limit for the whole of it, not for each byte.
 
-use super::frame::{self, Ask, Frame, FrameError, HEAD, Head, Part};
+use super::frame::{self, Ask, Frame, FrameError, HEAD, Head, MAX_FRAME, Part};
 use crate::error::{Code, Coded, Failure};
 use crate::runtime::service::Answer;
 use crate::secret::SecretValue;
@@ -105,9 +105,14 @@ impl Wire {
         }
     }
 
-    /// Reads a whole request.
-    pub fn read_request(&mut self) -> Result<(Ask, Vec<SecretValue>), WireError> {
-        let (first, mut secrets) = self.read_part(frame::parse_request, true)?;
+    /// The socket.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Reads a whole request, whose frames have at most so many bytes.
+    pub fn read_request(&mut self, max: usize) -> Result<(Ask, Vec<SecretValue>), WireError> {
+        let (first, mut secrets) = self.read_part(frame::parse_request, max, true)?;
         let (mut ask, mut more) = (first.body, first.more);
         let mut frames = 1;
         while more {
@@ -115,7 +120,7 @@ impl Wire {
             if frames > frame::MAX_REQUEST_FRAMES {
                 return Err(FrameError::TooLarge.into());
             }
-            let (next, values) = self.read_part(frame::parse_request, false)?;
+            let (next, values) = self.read_part(frame::parse_request, max, false)?;
             frame::merge_request(&mut ask, next.body)?;
             secrets.extend(values);
             more = next.more;
@@ -125,7 +130,7 @@ impl Wire {
 
     /// Reads a whole answer.
     pub fn read_answer(&mut self) -> Result<Result<Answer, Failure>, WireError> {
-        let (first, mut secrets) = self.read_part(frame::parse_answer, true)?;
+        let (first, mut secrets) = self.read_part(frame::parse_answer, MAX_FRAME, true)?;
         let mut more = first.more;
         let mut reply = match first.body {
             Ok(reply) => reply,
@@ -138,7 +143,7 @@ impl Wire {
             if frames > frame::MAX_ANSWER_FRAMES {
                 return Err(FrameError::TooLarge.into());
             }
-            let (next, values) = self.read_part(frame::parse_answer, false)?;
+            let (next, values) = self.read_part(frame::parse_answer, MAX_FRAME, false)?;
             let body = next.body.map_err(|_| FrameError::Continuation)?;
             frame::merge_answer(&mut reply, body)?;
             secrets.extend(values);
@@ -158,12 +163,16 @@ impl Wire {
     fn read_part<T>(
         &mut self,
         parse: impl FnOnce(&[u8], usize) -> Result<Part<T>, FrameError>,
+        max: usize,
         first: bool,
     ) -> Result<(Part<T>, Vec<SecretValue>), WireError> {
         let deadline = Instant::now() + self.frame_limit;
         let mut head = [0; HEAD];
         self.fill(&mut head, deadline, first)?;
         let head = Head::parse(head)?;
+        if head.json + head.payload > max {
+            return Err(FrameError::TooLarge.into());
+        }
         let mut json = vec![0; head.json];
         self.fill(&mut json, deadline, false)?;
         let part = parse(&json, head.payload)?;

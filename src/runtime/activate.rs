@@ -14,7 +14,7 @@ use crate::reference::{SecretRef, Source};
 use crate::snapshot::{Event, Machine, RefFailure, Resolution, Snapshot, State, Wanted};
 use crate::source;
 use crate::sys::clock;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, TryLockError};
 
 /// What a failed required ref means for a start.
@@ -25,6 +25,20 @@ pub struct Tolerance {
 }
 
 impl Runtime {
+    /// The refs that are in use in the config and in the profiles of an agent; none if they can't
+    /// be read.
+    pub fn in_use(&self, agent: &AgentId) -> HashSet<SecretRef> {
+        let Ok(ground) = self.ground() else {
+            return HashSet::new();
+        };
+        let places = ground
+            .active()
+            .filter(|place| place.agent.as_ref().is_none_or(|id| id == agent));
+        places
+            .filter_map(|place| place.reference.as_ref().ok().cloned())
+            .collect()
+    }
+
     /// Builds a snapshot of every active ref and publishes it; if a required ref fails, the last
     /// good snapshot stays. The report says which refs failed; only what keeps anything from being
     /// tried is an error.

@@ -333,7 +333,7 @@ impl Runtime {
         })
     }
 
-    fn vault_path(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn vault_path(&self) -> Result<PathBuf, Failure> {
         let configured = self.ground()?.config.vault.path.clone();
         match configured {
             None => Ok(self.state.vault()),

@@ -9,6 +9,7 @@
 //! | `resolve` | refs to values, grouped and in parallel |
 //! | `refresh` | a fresh access token of an OAuth record; the only sender of refresh tokens |
 //! | `probe` | does a provider's API take a credential |
+//! | `prove` | does somebody know a keyslot's secret |
 //! | `values` | what `vault` refs give |
 //! | `activate` | all active refs to a snapshot, published in one swap |
 //! | `export` | everything in a vault as one document, and back |
@@ -25,6 +26,7 @@ pub mod local;
 pub mod open_vault;
 mod other_vaults;
 pub mod probe;
+mod prove;
 pub mod refresh;
 pub mod resolve;
 pub mod service;

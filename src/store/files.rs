@@ -37,6 +37,39 @@ pub fn read(path: &Path, max: usize) -> Result<Option<Vec<u8>>, StoreError> {
     read_bounded(&mut file, path, max).map(Some)
 }
 
+/// [`read`], and whether nobody but this user and root could have changed the file: neither itself
+/// nor by putting another one into its folder.
+///
+/// # Errors
+/// As [`read`]; inside, `file.permission` if others could.
+#[allow(clippy::type_complexity)]
+pub fn read_guarded(
+    path: &Path,
+    max: usize,
+) -> Result<Option<(Vec<u8>, Result<(), StoreError>)>, StoreError> {
+    let mut file = match open_regular(path) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let bytes = read_bounded(&mut file, path, max)?;
+    let real = fs::canonicalize(path).map_err(StoreError::io("find", path))?;
+    let folder = parent(&real);
+    let around = fs::metadata(folder).map_err(StoreError::io("look at", folder))?;
+    let itself = file.metadata().map_err(StoreError::io("look at", path))?;
+    let guarded = [(&itself, path), (&around, folder)]
+        .into_iter()
+        .find(|(metadata, _)| !is_trusted(metadata) || metadata.mode() & 0o022 != 0);
+    let guarded = guarded.map_or(Ok(()), |(_, path)| {
+        Err(StoreError::Unsafe {
+            path: path.to_path_buf(),
+            why: "can be changed by other users",
+        })
+    });
+    Ok(Some((bytes, guarded)))
+}
+
 /// Reads a file that holds a secret, straight into locked memory. It must be ours or root's and
 /// give nothing to others; a pipe (`/dev/fd/3`, process substitution) is taken as it comes.
 ///

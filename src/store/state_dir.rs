@@ -107,6 +107,11 @@ impl StateDir {
         self.root.join("tokens")
     }
 
+    /// The daemon's log of decisions.
+    pub fn audit(&self) -> PathBuf {
+        self.root.join("audit")
+    }
+
     /// The folder of the daemon's socket.
     pub fn run(&self) -> PathBuf {
         self.root.join("run")

@@ -16,3 +16,4 @@ pub mod random;
 pub mod signals;
 pub mod spawn;
 pub mod tty;
+pub mod users;

@@ -1,7 +1,7 @@
 //! Who is at the other end of a unix socket.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 /// The peer of a connected unix socket, as the kernel saw it at connect time.
@@ -55,9 +55,55 @@ pub fn of(stream: &UnixStream) -> io::Result<Peer> {
     })
 }
 
+/// `SO_PEERPIDFD` of Linux 6.5, which the C library has no name for yet.
+const SO_PEERPIDFD: libc::c_int = 77;
+
+/// A descriptor of the process that connected: it never comes to mean another process, as a number
+/// does once that one has ended.
+///
+/// # Errors
+/// If the kernel is older than Linux 6.5, or the process has ended.
+pub fn process_of(stream: &UnixStream) -> io::Result<OwnedFd> {
+    let mut found: libc::c_int = -1;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open; the kernel writes at most `len` bytes, the size of `found`.
+    let got = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut found).cast(),
+            &raw mut len,
+        )
+    };
+    if got != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if found < 0 {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: the kernel made this descriptor, closed at exec, for this call; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(found) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_descriptor_of_the_process_says_its_number() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        match process_of(&one) {
+            Ok(process) => {
+                let info = format!("/proc/self/fdinfo/{}", process.as_raw_fd());
+                let info = std::fs::read_to_string(info).unwrap();
+                let line = format!("Pid:\t{}\n", std::process::id());
+                assert!(info.contains(&line), "{info}");
+            }
+            // Before Linux 6.5.
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOPROTOOPT)),
+        }
+    }
 
     #[test]
     fn the_other_end_of_a_pair_is_this_process() {

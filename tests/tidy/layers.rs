@@ -73,12 +73,14 @@ const EXPOSE: &[(&str, &str)] = &[
     ("src/secret/mod.rs", "the type itself: equality, slices"),
     ("src/secret/json.rs", "values into JSON in locked memory"),
     ("src/daemon/wire.rs", "the daemon's frame writer"),
+    ("src/daemon/capability.rs", "a capability as text"),
     (
         "src/cli/output.rs",
         "values to stdout: the one place that prints them",
     ),
     ("src/store/files.rs", "a secret into a private file"),
     ("src/cli/new_slot.rs", "a new key into its file"),
+    ("src/cli/grants.rs", "a new capability into its file"),
     (
         "src/cli/models/paste.rs",
         "a pasted key is checked for its form",

@@ -1,5 +1,6 @@
 //! `reseal vault`: the file, its keyslots, and the daemon that holds it open.
 
+pub mod audit;
 pub mod compact;
 pub mod export;
 pub mod fingerprint;
@@ -35,6 +36,8 @@ enum VaultCommand {
     Status(Lazy<status::StatusArgs>),
     /// Check every byte of the file without changing it
     Verify(Lazy<verify::VerifyArgs>),
+    /// The daemon's log: who asked for what, and what came of it
+    Audit(Lazy<audit::AuditArgs>),
     /// List, add and remove the ways to open the vault
     Slot(Lazy<slot::SlotArgs>),
     /// Make a new vault key and seal everything again
@@ -58,6 +61,7 @@ pub fn run(context: &Context, args: VaultArgs) -> Done {
         VaultCommand::Lock(args) => lock::run(context, args.0),
         VaultCommand::Status(args) => status::run(context, args.0),
         VaultCommand::Verify(args) => verify::run(context, args.0),
+        VaultCommand::Audit(args) => audit::run(context, args.0),
         VaultCommand::Slot(args) => slot::run(context, args.0),
         VaultCommand::Rekey(args) => rekey::run(context, args.0),
         VaultCommand::Compact(args) => compact::run(context, args.0),

@@ -84,6 +84,24 @@ pub enum Ask {
     Request(Request),
     /// Fresh sub-keys, the one attachment, and new limits. Answer: [`Reply::Report`].
     Unlock(Unlock),
+    /// What the requests that follow on this connection are to be judged by, the one attachment.
+    /// Answer: [`Reply::Done`].
+    Present(Present),
+}
+
+/// What a client shows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Present {
+    /// A capability: 43 characters of base64url. Whether it is one is not said; what is asked for
+    /// then shows it.
+    Capability,
+    /// The passphrase of a keyslot, as typed; an error says if it opens none.
+    Passphrase,
+    /// The 32 bytes of a key slot; likewise.
+    Key,
+    /// A recovery code, as typed; likewise.
+    RecoveryCode,
 }
 
 /// What the daemon answers, without the values.
@@ -139,12 +157,14 @@ pub struct Part<T> {
 pub fn parse_request(json: &[u8], payload: usize) -> Result<Part<Ask>, FrameError> {
     let envelope = Envelope::parse(json, payload)?;
     let body = match envelope.body {
-        (Some(request), None, None, None) => Ask::Request(request),
-        (None, Some(unlock), None, None) => Ask::Unlock(unlock),
+        (Some(request), None, None, None, None) => Ask::Request(request),
+        (None, Some(unlock), None, None, None) => Ask::Unlock(unlock),
+        (None, None, Some(present), None, None) => Ask::Present(present),
         _ => return Err(FrameError::Body),
     };
     let expected = match &body {
-        Ask::Request(Request::Put { .. } | Request::Compare { .. }) | Ask::Unlock(_) => 1,
+        Ask::Request(Request::Put { .. } | Request::Compare { .. }) => 1,
+        Ask::Unlock(_) | Ask::Present(_) => 1,
         Ask::Request(_) => 0,
     };
     envelope.part.finish(body, expected)
@@ -154,8 +174,8 @@ pub fn parse_request(json: &[u8], payload: usize) -> Result<Part<Ask>, FrameErro
 pub fn parse_answer(json: &[u8], payload: usize) -> Result<Part<Told>, FrameError> {
     let envelope = Envelope::parse(json, payload)?;
     let body = match envelope.body {
-        (None, None, Some(reply), None) => Ok(reply),
-        (None, None, None, Some(error)) => Err(error.into()),
+        (None, None, None, Some(reply), None) => Ok(reply),
+        (None, None, None, None, Some(error)) => Err(error.into()),
         _ => return Err(FrameError::Body),
     };
     let expected = body.as_ref().map_or(0, attachments_of);
@@ -219,11 +239,12 @@ pub(super) fn encode_ask(
     secrets: &[SecretValue],
     more: bool,
 ) -> Result<Frame, FrameError> {
-    let (request, unlock) = match ask {
-        Ask::Request(request) => (Some(request), None),
-        Ask::Unlock(unlock) => (None, Some(unlock)),
+    let (request, unlock, present) = match ask {
+        Ask::Request(request) => (Some(request), None, None),
+        Ask::Unlock(unlock) => (None, Some(unlock), None),
+        Ask::Present(present) => (None, None, Some(present)),
     };
-    encode((request, unlock, None, None), secrets, more)
+    encode((request, unlock, present, None, None), secrets, more)
 }
 
 /// Writes one answer frame.
@@ -233,10 +254,10 @@ pub(super) fn encode_told(
     more: bool,
 ) -> Result<Frame, FrameError> {
     match told {
-        Ok(reply) => encode((None, None, Some(reply), None), secrets, more),
+        Ok(reply) => encode((None, None, None, Some(reply), None), secrets, more),
         Err(failure) => {
             let wire = WireFailure::from(failure);
-            encode((None, None, None, Some(&wire)), secrets, more)
+            encode((None, None, None, None, Some(&wire)), secrets, more)
         }
     }
 }
@@ -244,12 +265,13 @@ pub(super) fn encode_told(
 type Outgoing<'a> = (
     Option<&'a Request>,
     Option<&'a Unlock>,
+    Option<&'a Present>,
     Option<&'a Reply>,
     Option<&'a WireFailure>,
 );
 
 fn encode(
-    (request, unlock, ok, error): Outgoing<'_>,
+    (request, unlock, present, ok, error): Outgoing<'_>,
     secrets: &[SecretValue],
     more: bool,
 ) -> Result<Frame, FrameError> {
@@ -264,6 +286,7 @@ fn encode(
         v: VERSION,
         request,
         unlock,
+        present,
         ok,
         error,
         secrets: secrets.iter().map(|s| length(s.len())).collect(),
@@ -317,6 +340,8 @@ struct OutgoingEnvelope<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     unlock: Option<&'a Unlock>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    present: Option<&'a Present>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ok: Option<&'a Reply>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a WireFailure>,
@@ -332,6 +357,7 @@ struct IncomingEnvelope {
     v: u32,
     request: Option<Request>,
     unlock: Option<Unlock>,
+    present: Option<Present>,
     ok: Option<Reply>,
     error: Option<WireFailure>,
     #[serde(default)]
@@ -349,6 +375,7 @@ struct OnlyVersion {
 type Incoming = (
     Option<Request>,
     Option<Unlock>,
+    Option<Present>,
     Option<Reply>,
     Option<WireFailure>,
 );
@@ -387,6 +414,7 @@ impl Envelope {
             body: (
                 incoming.request,
                 incoming.unlock,
+                incoming.present,
                 incoming.ok,
                 incoming.error,
             ),

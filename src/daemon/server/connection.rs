@@ -1,18 +1,31 @@
 //! One connection: a request, its answer, the next request, until one side has enough.
 
-use super::Shared;
-use crate::daemon::frame::{Ask, answer_frames};
+use super::{Shared, admission};
+use crate::daemon::caller::Caller;
+use crate::daemon::capability;
+use crate::daemon::frame::{Ask, MAX_FRAME, Present, answer_frames};
+use crate::daemon::gate::Standing;
 use crate::daemon::wire::{Waited, Wire, WireError};
 use crate::daemon::{Stopped, Unlock};
 use crate::error::{Code, Failure};
 use crate::runtime::service::{Answer, LockState, Reply, Request};
 use crate::secret::SecretValue;
 use crate::sys::peer::Peer;
+use crate::vault::SubKeys;
+
+/// The longest frame in bytes of others than the daemon's own user and root.
+pub const OTHERS_FRAME: usize = 128 << 10;
+/// The longest frame in bytes of somebody of whom only the user is known.
+pub const STRANGERS_FRAME: usize = 1 << 10;
 
 /// Serves a checked peer until it leaves, breaks the protocol, lets a limit pass, or the daemon
 /// locks.
 pub fn serve(shared: &Shared, mut wire: Wire, peer: Peer) {
-    match converse(shared, &mut wire, peer) {
+    let mut caller = Caller::of(wire.stream(), peer);
+    if shared.gate.standing(&caller) == Standing::Nobody {
+        return admission::turn_away(shared, wire, peer);
+    }
+    match converse(shared, &mut wire, &mut caller) {
         // A client that leaves early harms nobody, itself included.
         Ok(()) | Err(WireError::Closed) => {}
         Err(error) => {
@@ -24,10 +37,17 @@ pub fn serve(shared: &Shared, mut wire: Wire, peer: Peer) {
     }
 }
 
-fn converse(shared: &Shared, wire: &mut Wire, peer: Peer) -> Result<(), WireError> {
+fn converse(shared: &Shared, wire: &mut Wire, caller: &mut Caller) -> Result<(), WireError> {
     let mut limit = shared.limits.fresh;
     while wire.wait(limit, Some(shared.stopping.fd()))? == Waited::Ready {
-        let (ask, secrets) = match wire.read_request() {
+        // The grants may have changed since the last request.
+        let standing = shared.gate.standing(caller);
+        let max = match standing {
+            Standing::Full => MAX_FRAME,
+            Standing::Known => OTHERS_FRAME,
+            Standing::Stranger | Standing::Nobody => STRANGERS_FRAME,
+        };
+        let (ask, secrets) = match wire.read_request(max) {
             Err(WireError::Frame(error)) => {
                 // Where the next frame would start is unknown now, so the connection ends here.
                 let frames = answer_frames(Err(error.into()))?;
@@ -36,7 +56,17 @@ fn converse(shared: &Shared, wire: &mut Wire, peer: Peer) -> Result<(), WireErro
             }
             other => other?,
         };
-        let frames = match answer_frames(answer(shared, peer, ask, secrets)) {
+        let known = matches!(standing, Standing::Full | Standing::Known);
+        if !known && !matches!(ask, Ask::Present(Present::Capability)) {
+            let frames = answer_frames(Err(nothing_for(caller)))?;
+            shared.gate.book().turned_away(caller);
+            return wire.write(&frames);
+        }
+        let answer = answer(shared, caller, ask, secrets);
+        if let Some(news) = shared.gate.book().news() {
+            shared.log.line(format_args!("{news}"));
+        }
+        let frames = match answer_frames(answer) {
             Ok(frames) => frames,
             Err(error) => answer_frames(Err(error.into()))?,
         };
@@ -46,21 +76,67 @@ fn converse(shared: &Shared, wire: &mut Wire, peer: Peer) -> Result<(), WireErro
     Ok(())
 }
 
+fn nothing_for(caller: &Caller) -> Failure {
+    let text = format!("the daemon has nothing for user {}", caller.peer.uid);
+    Failure::new(Code::DaemonPeer, text)
+}
+
 fn answer(
     shared: &Shared,
-    peer: Peer,
+    caller: &mut Caller,
     ask: Ask,
     secrets: Vec<SecretValue>,
 ) -> Result<Answer, Failure> {
-    shared.look.ask();
     match ask {
-        Ask::Request(Request::Lock) => {
+        Ask::Request(request) => {
+            shared.look.ask();
+            let peer = caller.peer;
+            let act = |request, secrets| answer_request(shared, peer, request, secrets);
+            let backend = shared.backend.as_ref();
+            shared.gate.serve(caller, backend, request, secrets, act)
+        }
+        // Whoever can make these keys has opened the vault; that is for the daemon's own user.
+        Ask::Unlock(_) if !shared.gate.is_own(caller.peer.uid) => {
+            let text = "only the daemon's own user and root give it keys";
+            Err(Failure::new(Code::GrantRefused, text))
+        }
+        Ask::Unlock(options) => {
+            shared.look.ask();
+            let _running = Running::begin(shared);
+            unlock(shared, caller.peer, &options, &secrets)
+        }
+        Ask::Present(Present::Capability) => {
+            let shown = secrets.first().and_then(capability::digest_of);
+            caller.capability = shown.or(caller.capability);
+            Ok(Answer::plain(Reply::Done))
+        }
+        Ask::Present(what) => {
+            let secret = secrets
+                .first()
+                .ok_or_else(|| Failure::new(Code::DaemonProtocol, "there is nothing to look at"))?;
+            let _running = Running::begin(shared);
+            let backend = shared.backend.as_ref();
+            shared.gate.prove(caller, backend, what, secret)?;
+            Ok(Answer::plain(Reply::Done))
+        }
+    }
+}
+
+/// Answers a request that may be answered.
+fn answer_request(
+    shared: &Shared,
+    peer: Peer,
+    request: Request,
+    secrets: Vec<SecretValue>,
+) -> Result<Answer, Failure> {
+    match request {
+        Request::Lock => {
             shared.stop(Stopped::Asked);
             shared.wait_locked();
             Ok(Answer::plain(Reply::Done))
         }
         // Looking at the time that is left must not prolong it.
-        Ask::Request(Request::Status) => {
+        Request::Status => {
             let mut answer = shared.backend.call(peer, Request::Status, secrets)?;
             if let Reply::Status(status) = &mut answer.reply {
                 status.state = LockState::Unlocked;
@@ -68,13 +144,14 @@ fn answer(
             }
             Ok(answer)
         }
-        Ask::Request(request) => {
+        Request::Reload => {
+            let _running = Running::begin(shared);
+            shared.reload_grants();
+            shared.backend.call(peer, Request::Reload, secrets)
+        }
+        request => {
             let _running = Running::begin(shared);
             shared.backend.call(peer, request, secrets)
-        }
-        Ask::Unlock(options) => {
-            let _running = Running::begin(shared);
-            unlock(shared, peer, &options, &secrets)
         }
     }
 }
@@ -90,6 +167,14 @@ fn unlock(
         return Err(Failure::new(Code::DaemonProtocol, what));
     };
     let report = shared.backend.unlock(peer, options, keys)?;
+    if let Ok(keys) = SubKeys::from_secret(keys)
+        && let Some(failure) = shared.gate.book().rearm(&keys)
+    {
+        let code = failure.code.as_str();
+        shared.log.line(format_args!(
+            "the log of decisions goes on with the old key: {code}"
+        ));
+    }
     shared.session.renew(options, shared.clock.now());
     shared.renewals.raise();
     // The new limits may be nearer than the timer is set for; a mere request moves them away.

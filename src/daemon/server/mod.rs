@@ -3,35 +3,38 @@
 //! one renews tokens.
 //!
 //! Invariants: the peer's user is checked before a byte is read; at most [`Limits::connections`]
-//! are served at once, more wait in the backlog; whatever a client does or leaves undone ends at
+//! are served at once, of which others than the daemon's own user never have all, more wait in the
+//! backlog; whatever a client does or leaves undone ends at
 //! a time limit and concerns its own connection only. A lock removes the socket, waits for the
 //! commits that run, wipes, frees the place, and only then answers.
 //!
 //! Not here: what requests mean ([`Backend`]), where the socket stands (`super::place`).
 
+mod admission;
 mod connection;
 mod renewals;
 mod upkeep;
 
+pub use admission::{MAX_OF_OTHERS, MAX_OF_USER};
+pub use connection::{OTHERS_FRAME, STRANGERS_FRAME};
 pub use upkeep::{LOOK_STEP, state_text};
 
-use super::frame::answer_frames;
+use super::gate::Gate;
 use super::log::Log;
 use super::manager::Manager;
 use super::place::Place;
 use super::session::{Clock, Flag, Session};
 use super::wire::Wire;
 use super::{Backend, Stopped, Unlock};
-use crate::error::{Code, Failure};
 use crate::runtime::service::DaemonStatus;
-use crate::sys::peer::{self, Peer};
+use crate::sys::peer::Peer;
 use crate::sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -86,6 +89,8 @@ impl Default for Limits {
 pub struct Server {
     /// What answers.
     pub backend: Arc<dyn Backend>,
+    /// Who may ask for what.
+    pub gate: Gate,
     /// Where clients come in.
     pub listener: UnixListener,
     /// The claim on the state folder.
@@ -119,6 +124,7 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
     let now = server.clock.now();
     let shared = Arc::new(Shared {
         backend: server.backend,
+        gate: server.gate,
         session: Session::new(&server.unlock, now),
         clock: server.clock,
         limits: server.limits,
@@ -152,6 +158,7 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
     drop(listener);
     shared.stopping.raise();
     shared.backend.lock();
+    shared.gate.book().close();
     place.release();
     shared.finish();
     outcome
@@ -160,6 +167,7 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
 /// What all threads share.
 struct Shared {
     backend: Arc<dyn Backend>,
+    gate: Gate,
     session: Session,
     clock: Arc<dyn Clock>,
     limits: Limits,
@@ -185,6 +193,8 @@ struct Shared {
 struct State {
     /// Connections that are being served.
     active: usize,
+    /// Those of them that are not the daemon's own user's, by user.
+    of_others: BTreeMap<u32, usize>,
     /// Threads without a connection.
     spare: usize,
     /// Connections for them; never more than there are of them.
@@ -225,18 +235,13 @@ impl Shared {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Waits with a thread that has done its work for more; `None` if it is not needed any longer.
-    fn next_connection(&self) -> Option<(Wire, Peer)> {
-        let mut state = self.state();
-        if state.spare >= SPARE_THREADS {
-            return None;
+    fn reload_grants(&self) {
+        if let Some(failure) = self.gate.reload() {
+            let code = failure.code.as_str();
+            self.log.line(format_args!(
+                "the grants can't be read, nothing is granted: {code}"
+            ));
         }
-        state.spare += 1;
-        let nothing = |state: &mut State| state.waiting.is_empty() && !state.locked;
-        let waited = self.admitted.wait_while(state, nothing);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        state.spare -= 1;
-        state.waiting.pop_front()
     }
 
     fn status(&self) -> DaemonStatus {
@@ -299,7 +304,7 @@ fn accept_until_stopped(
 fn accept_some(shared: &Arc<Shared>, listener: &UnixListener) -> bool {
     while shared.state().active < shared.limits.connections {
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
-            Ok(fd) => admit(shared, fd.into()),
+            Ok(fd) => admission::admit(shared, fd.into()),
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(Errno::AGAIN) => return false,
             Err(error) => {
@@ -309,78 +314,6 @@ fn accept_some(shared: &Arc<Shared>, listener: &UnixListener) -> bool {
         }
     }
     false
-}
-
-/// Checks the peer and hands the connection to a spare thread, or to a new one.
-fn admit(shared: &Arc<Shared>, stream: UnixStream) {
-    let Ok(peer) = peer::of(&stream) else {
-        return;
-    };
-    let Ok(wire) = Wire::new(stream, shared.limits.frame) else {
-        return;
-    };
-    if peer.uid != rustix::process::geteuid().as_raw() {
-        return refuse(shared, wire, peer);
-    }
-    let mut state = shared.state();
-    state.active += 1;
-    if state.waiting.len() < state.spare {
-        state.waiting.push_back((wire, peer));
-        drop(state);
-        return shared.admitted.notify_one();
-    }
-    drop(state);
-    let slot = Slot(Arc::clone(shared));
-    let thread = std::thread::Builder::new()
-        .name("connection".to_owned())
-        .stack_size(STACK);
-    // A thread that can't be started drops the slot and the connection with its closure.
-    if let Err(error) = thread.spawn(move || serve_connections(slot, wire, peer)) {
-        shared
-            .log
-            .line(format_args!("no thread for a connection: {error}"));
-    }
-}
-
-/// What a connection's thread does: its connection, then others as they come.
-fn serve_connections(slot: Slot, wire: Wire, peer: Peer) {
-    let shared = Arc::clone(&slot.0);
-    let mut next = Some((slot, wire, peer));
-    while let Some((slot, wire, peer)) = next {
-        connection::serve(&shared, wire, peer);
-        drop(slot);
-        let admitted = shared.next_connection();
-        next = admitted.map(|(wire, peer)| (Slot(Arc::clone(&shared)), wire, peer));
-    }
-}
-
-fn refuse(shared: &Shared, mut wire: Wire, peer: Peer) {
-    let Peer { pid, uid, .. } = peer;
-    shared
-        .log
-        .line(format_args!("refused process {pid} of user {uid}"));
-    let failure = Failure::new(
-        Code::DaemonPeer,
-        format!("the daemon serves its own user only, not user {uid}"),
-    );
-    if let Ok(frames) = answer_frames(Err(failure)) {
-        // The answer fits the empty buffer of a fresh socket, so this does not block.
-        let _ = wire.write(&frames);
-    }
-}
-
-/// A connection's place among the limited number.
-struct Slot(Arc<Shared>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.active -= 1;
-        if state.full {
-            self.0.wake.raise();
-        }
-        self.0.changed.notify_all();
-    }
 }
 
 #[cfg(test)]

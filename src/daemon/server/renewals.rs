@@ -7,6 +7,7 @@
 use super::Shared;
 use crate::daemon::schedule::{Next, Now, Schedule};
 use crate::daemon::session::{Boottime, Clock, Flag};
+use crate::error::{Code, Failure};
 use crate::name::RecordName;
 use crate::runtime::refresh::{Due, Renewal};
 use crate::sys::{clock, random};
@@ -93,7 +94,7 @@ fn renew(shared: &Arc<Shared>, ended: &Ended, due: Due) {
         finish(&worker, &results, due.name, renewal);
     });
     if let Err(error) = spawned {
-        let failure = super::Failure::new(super::Code::DaemonBusy, error.to_string());
+        let failure = Failure::new(Code::DaemonBusy, error.to_string());
         finish(shared, ended, name, Renewal::Failed(failure));
     }
 }

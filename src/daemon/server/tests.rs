@@ -1,11 +1,14 @@
 use super::*;
+use crate::config::Share;
 use crate::daemon::client::Client;
 use crate::daemon::fake::{Fake, KEYS, Manual, PATIENCE};
 use crate::daemon::frame::MAX_FRAME;
+use crate::error::{Code, Failure};
 use crate::runtime::service::{Answer, LockState, Outcome, Reply, Request, Service, Status};
 use crate::secret::{MAX_VALUE, SecretValue};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
@@ -33,9 +36,10 @@ impl Rig {
             vec![state.path().join("config")],
         ));
         let clock = Arc::new(Manual::new());
-        let mut place = Place::claim(&socket, Duration::ZERO).unwrap();
+        let mut place = Place::claim(&socket, Share::Own, Duration::ZERO).unwrap();
         let server = Server {
             backend: Arc::clone(&fake) as Arc<dyn Backend>,
+            gate: Gate::closed(),
             listener: place.bind().unwrap(),
             place,
             unlock: limits_of(ttl, idle),
@@ -489,7 +493,7 @@ fn a_lock_finishes_the_commit_that_runs_and_frees_the_place_before_it_answers() 
             let answer = rig.client().call(Request::Lock, Vec::new()).unwrap();
             assert_eq!(answer.reply, Reply::Done);
             assert!(!rig.socket().exists());
-            Place::claim(&rig.socket(), Duration::ZERO).unwrap();
+            Place::claim(&rig.socket(), Share::Own, Duration::ZERO).unwrap();
         });
         rig.fake.wait_for("locking");
         assert!(!rig.fake.events().contains(&"locked".to_owned()));

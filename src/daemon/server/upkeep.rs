@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -59,7 +60,7 @@ impl Look {
 /// file and the watching of it.
 pub fn start(shared: &Arc<Shared>, since: SystemTime) -> io::Result<()> {
     let mut watch = Watch::new();
-    watch.set(shared.backend.watched());
+    watch.set(watched(shared));
     shared
         .look
         .needed
@@ -128,6 +129,8 @@ fn reload(shared: &Shared, watch: &mut Watch, cause: Cause) {
         Cause::Signal => "on a signal",
         Cause::Changed => "after a change",
     };
+    // First, so that whoever waits for the new snapshot is judged by the new grants.
+    shared.reload_grants();
     let reloaded = shared.backend.reload(cause);
     for event in reloaded.events {
         shared
@@ -161,8 +164,15 @@ fn reload(shared: &Shared, watch: &mut Watch, cause: Cause) {
                 .notify(&format!("STATUS=unlocked, reload failed: {code}"));
         }
     }
-    watch.set(shared.backend.watched());
+    watch.set(watched(shared));
     shared.renewals.raise();
+}
+
+/// What the backend reads, and the file of the grants.
+fn watched(shared: &Shared) -> Vec<PathBuf> {
+    let mut files = shared.backend.watched();
+    files.extend(shared.gate.watched().filter(|file| !files.contains(file)));
+    files
 }
 
 /// A change of state as the log tells it, once.

@@ -3,6 +3,8 @@
 //! The clock itself is not here: `now` is an argument of everything below the purity wall.
 #![forbid(unsafe_code)]
 
+pub mod when;
+
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

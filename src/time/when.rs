@@ -1,7 +1,7 @@
 //! Points in time as people write and read them, in UTC.
 
+use super::{DurationError, UnixMs, parse_duration};
 use crate::error::{Code, Coded, failure_from};
-use crate::time::{DurationError, UnixMs, parse_duration};
 use std::time::Duration;
 
 /// Why a point in time was refused.
@@ -46,7 +46,11 @@ pub fn parse(text: &str, now: UnixMs) -> Result<UnixMs, WhenError> {
     }
 }
 
-fn parse_date(text: &str) -> Result<UnixMs, WhenError> {
+/// Parses an RFC 3339 date with or without a time.
+///
+/// # Errors
+/// If it is none, or there is no such date.
+pub fn parse_date(text: &str) -> Result<UnixMs, WhenError> {
     let bytes = text.as_bytes();
     if bytes.len() < 10 || bytes[4] != b'-' || bytes[7] != b'-' {
         return Err(WhenError::Form);

@@ -1,0 +1,77 @@
+//! The grants as they stand in the state folder's own config.
+
+use super::Load;
+use crate::config::{Config, Trust};
+use crate::error::{Code, Failure};
+use crate::grants::Policy;
+use crate::store::files::{MAX_STATE_FILE, read_guarded};
+use crate::sys::users;
+use std::path::{Path, PathBuf};
+
+/// Reads the grants of a config each time that it is asked. It must be the user's or root's, and so
+/// must its folder, with no right for others to change them.
+pub fn from_config(path: PathBuf) -> Load {
+    Box::new(move || read(&path))
+}
+
+fn read(path: &Path) -> Result<Policy, Failure> {
+    let Some((bytes, guarded)) = read_guarded(path, MAX_STATE_FILE)? else {
+        return Ok(Policy::default());
+    };
+    let text = String::from_utf8(bytes).map_err(|_| {
+        let text = format!("{} is not UTF-8 text", path.display());
+        Failure::new(Code::ConfigInvalid, text)
+    })?;
+    let config = Config::parse(&text, &path.display().to_string(), Trust::Own)?;
+    if config.grants.grants.is_empty() {
+        return Ok(Policy::default());
+    }
+    guarded?;
+    // A user who can't be looked up is unknown, and gets nothing.
+    Ok(config
+        .grants
+        .settle(|name| users::uid_of(name).ok().flatten()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_config_that_others_could_change_grants_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reseal.json");
+        let load = from_config(path.clone());
+        let chmod = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        assert_eq!(load().unwrap(), Policy::default());
+        fs::write(&path, r#"{"grants": {"a": {"to": {"user": "root"}}}}"#).unwrap();
+        chmod(&path, 0o600);
+        assert_eq!(load().unwrap().grants[0].to, crate::grants::Holder::Uid(0));
+        for mode in [0o620, 0o602, 0o666] {
+            chmod(&path, mode);
+            assert_eq!(load().unwrap_err().code, Code::FilePermission, "{mode:o}");
+        }
+        chmod(&path, 0o644);
+        assert!(load().is_ok());
+        for mode in [0o770, 0o707, 0o1777] {
+            chmod(folder.path(), mode);
+            assert_eq!(load().unwrap_err().code, Code::FilePermission, "{mode:o}");
+        }
+        chmod(folder.path(), 0o755);
+        assert!(load().is_ok());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4242), None).unwrap();
+            assert_eq!(load().unwrap_err().code, Code::FilePermission);
+        }
+        fs::write(
+            &path,
+            r#"{"grants": {"a": {"to": {"uid": 1}, "refs": ["vault:a*"]}}}"#,
+        )
+        .unwrap();
+        assert_eq!(load().unwrap_err().code, Code::ConfigInvalid);
+    }
+}

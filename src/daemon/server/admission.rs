@@ -1,0 +1,159 @@
+//! Who gets a connection at all: the check before a byte is read, and a thread.
+
+use super::{SPARE_THREADS, STACK, Shared, connection};
+use crate::daemon::caller::Caller;
+use crate::daemon::frame::answer_frames;
+use crate::daemon::wire::Wire;
+use crate::error::{Code, Failure};
+use crate::sys::peer::{self, Peer};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError};
+
+/// The most connections at once of all others than the daemon's own user and root: the rest stays
+/// for these.
+pub const MAX_OF_OTHERS: usize = 48;
+/// The most connections at once of one other user.
+pub const MAX_OF_USER: usize = 16;
+
+/// Checks the peer and hands the connection to a spare thread, or to a new one.
+pub(super) fn admit(shared: &Arc<Shared>, stream: UnixStream) {
+    let Ok(peer) = peer::of(&stream) else {
+        return;
+    };
+    let Ok(wire) = Wire::new(stream, shared.limits.frame) else {
+        return;
+    };
+    if !shared.gate.may_admit(peer.uid) {
+        return turn_away(shared, wire, peer);
+    }
+    let Some(slot) = Slot::take(shared, peer) else {
+        let text = format!("user {} has too many connections", peer.uid);
+        return say(wire, Failure::new(Code::DaemonBusy, text));
+    };
+    let mut state = shared.state();
+    if state.waiting.len() < state.spare {
+        state.waiting.push_back((wire, peer));
+        drop(state);
+        slot.hand_over();
+        return shared.admitted.notify_one();
+    }
+    drop(state);
+    let thread = std::thread::Builder::new()
+        .name("connection".to_owned())
+        .stack_size(STACK);
+    // A thread that can't be started drops the slot and the connection with its closure.
+    if let Err(error) = thread.spawn(move || serve_connections(slot, wire, peer)) {
+        shared
+            .log
+            .line(format_args!("no thread for a connection: {error}"));
+    }
+}
+
+/// What a connection's thread does: its connection, then others as they come.
+fn serve_connections(slot: Slot, wire: Wire, peer: Peer) {
+    let shared = Arc::clone(&slot.shared);
+    let mut next = Some((slot, wire, peer));
+    while let Some((slot, wire, peer)) = next {
+        connection::serve(&shared, wire, peer);
+        drop(slot);
+        let admitted = next_connection(&shared);
+        next = admitted.map(|(wire, peer)| (Slot::taken(&shared, peer), wire, peer));
+    }
+}
+
+/// Waits with a thread that has done its work for more; `None` if it is not needed any longer.
+fn next_connection(shared: &Shared) -> Option<(Wire, Peer)> {
+    let mut state = shared.state();
+    if state.spare >= SPARE_THREADS {
+        return None;
+    }
+    state.spare += 1;
+    let nothing = |state: &mut super::State| state.waiting.is_empty() && !state.locked;
+    let waited = shared.admitted.wait_while(state, nothing);
+    let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+    state.spare -= 1;
+    state.waiting.pop_front()
+}
+
+/// Refuses somebody of whom nothing was read.
+pub(super) fn turn_away(shared: &Shared, wire: Wire, peer: Peer) {
+    let Peer { pid, uid, .. } = peer;
+    shared
+        .log
+        .line(format_args!("refused process {pid} of user {uid}"));
+    shared.gate.book().turned_away(&Caller::by_user(peer));
+    let text = format!("the daemon has nothing for user {uid}");
+    say(wire, Failure::new(Code::DaemonPeer, text));
+}
+
+fn say(mut wire: Wire, failure: Failure) {
+    if let Ok(frames) = answer_frames(Err(failure)) {
+        // The answer fits the empty buffer of a fresh socket, so this does not block.
+        let _ = wire.write(&frames);
+    }
+}
+
+/// A connection's place among the limited number.
+pub(super) struct Slot {
+    shared: Arc<Shared>,
+    /// Whose it is, if not the daemon's own user's.
+    other: Option<u32>,
+    held: bool,
+}
+
+impl Slot {
+    /// `None` if others than the daemon's own user have enough.
+    fn take(shared: &Arc<Shared>, peer: Peer) -> Option<Self> {
+        let slot = Self::taken(shared, peer);
+        let mut state = shared.state();
+        if let Some(uid) = slot.other {
+            let all: usize = state.of_others.values().sum();
+            let count = state.of_others.get(&uid).copied().unwrap_or(0);
+            if all >= MAX_OF_OTHERS || count >= MAX_OF_USER {
+                drop(state);
+                slot.hand_over();
+                return None;
+            }
+            state.of_others.insert(uid, count + 1);
+        }
+        state.active += 1;
+        drop(state);
+        Some(slot)
+    }
+
+    /// The place of a connection that was counted already.
+    fn taken(shared: &Arc<Shared>, peer: Peer) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            other: (!shared.gate.is_own(peer.uid)).then_some(peer.uid),
+            held: true,
+        }
+    }
+
+    /// Leaves the place to whoever serves the connection.
+    fn hand_over(mut self) {
+        self.held = false;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.held {
+            return;
+        }
+        let mut state = self.shared.state();
+        state.active -= 1;
+        if let Some(uid) = self.other
+            && let Some(count) = state.of_others.get_mut(&uid)
+        {
+            *count -= 1;
+            if *count == 0 {
+                state.of_others.remove(&uid);
+            }
+        }
+        if state.full {
+            self.shared.wake.raise();
+        }
+        self.shared.changed.notify_all();
+    }
+}

@@ -1,0 +1,240 @@
+use super::check::{Checked, check};
+use super::*;
+use std::fs;
+
+fn keys_of(epoch: u32) -> SubKeys {
+    let root = Key::build(|out| out.fill(7));
+    SubKeys::derive(&root, &[1; 32], [2; 16], epoch)
+}
+
+fn keys() -> SubKeys {
+    keys_of(1)
+}
+
+struct Log {
+    _root: tempfile::TempDir,
+    folder: PathBuf,
+}
+
+impl Log {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("audit");
+        Self {
+            _root: root,
+            folder,
+        }
+    }
+
+    fn open(&self) -> Trail {
+        Trail::open(&self.folder, &keys()).unwrap()
+    }
+
+    fn check(&self) -> Checked {
+        check(&self.folder, &keys()).unwrap()
+    }
+
+    /// What is wrong, by file and line; `None` if nothing is.
+    fn fault(&self) -> Option<u64> {
+        self.check().fault.map(|fault| fault.line)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        files(&self.folder).unwrap()
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut Vec<String>)) {
+        let path = self.files().pop().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+        edit(&mut lines);
+        fs::write(&path, lines.concat()).unwrap();
+    }
+}
+
+fn decision(name: &str) -> Line {
+    Line {
+        uid: Some(1001),
+        op: Some("get".to_owned()),
+        refs: vec![name.to_owned()],
+        outcome: Some(Outcome::Allowed),
+        ..Line::of(Kind::Decision)
+    }
+}
+
+fn written() -> Log {
+    let log = Log::new();
+    let mut trail = log.open();
+    for i in 0..5 {
+        trail.note(decision(&format!("vault:n{i}"))).unwrap();
+    }
+    trail.stop().unwrap();
+    log
+}
+
+#[test]
+fn a_log_as_it_was_written_is_whole() {
+    let log = Log::new();
+    assert_eq!(log.check(), Checked::default());
+    let log = written();
+    let checked = log.check();
+    assert_eq!((checked.files, checked.lines, checked.missing), (1, 8, 0));
+    assert_eq!(checked.fault, None);
+    // It goes on where it ended.
+    drop(log.open());
+    assert_eq!(log.check().lines, 9);
+    use std::os::unix::fs::PermissionsExt;
+    for path in log.files() {
+        assert_eq!(
+            fs::metadata(path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+}
+
+#[test]
+fn every_change_of_a_line_shows_where_it_is() {
+    for change in [
+        |lines: &mut Vec<String>| lines[3] = lines[3].replace("1001", "1002"),
+        |lines: &mut Vec<String>| lines[3] = lines[3].replace("vault:n1", "vault:nX"),
+        |lines: &mut Vec<String>| {
+            lines.remove(3);
+        },
+        |lines: &mut Vec<String>| lines.swap(3, 4),
+        |lines: &mut Vec<String>| {
+            let again = lines[2].clone();
+            lines.insert(3, again);
+        },
+        |lines: &mut Vec<String>| lines[3] = "nonsense\n".to_owned(),
+        |lines: &mut Vec<String>| lines[3] = "\n".to_owned(),
+    ] {
+        let log = written();
+        log.edit(change);
+        assert_eq!(log.fault(), Some(4));
+    }
+    // The first line, and bytes of a MAC.
+    let log = written();
+    log.edit(|lines| lines[0] = lines[0].replace("\"epoch\":1", "\"epoch\":2"));
+    assert_eq!(log.fault(), Some(8));
+    let log = written();
+    log.edit(|lines| {
+        let at = lines[5].len() - 5;
+        let other = if lines[5].as_bytes()[at] == b'0' {
+            "1"
+        } else {
+            "0"
+        };
+        lines[5].replace_range(at..=at, other);
+    });
+    assert_eq!(log.fault(), Some(6));
+}
+
+#[test]
+fn lines_cut_off_at_the_end_are_missed_and_noted_at_the_next_start() {
+    let log = written();
+    log.edit(|lines| lines.truncate(5));
+    assert_eq!(log.fault(), Some(5));
+    drop(log.open());
+    let checked = log.check();
+    assert_eq!((checked.missing, checked.fault), (3, None));
+    // All of it.
+    let log = written();
+    fs::remove_file(log.files().pop().unwrap()).unwrap();
+    assert!(log.check().fault.is_some());
+    drop(log.open());
+    assert_eq!(log.check().missing, 8);
+    // The head.
+    let log = written();
+    fs::remove_file(log.folder.join(HEAD)).unwrap();
+    assert!(log.check().fault.is_some());
+}
+
+#[test]
+fn a_line_that_a_killed_daemon_wrote_in_part_is_dropped() {
+    let log = written();
+    log.edit(|lines| lines.push("{\"seq\":9,\"ti".to_owned()));
+    assert_eq!(log.fault(), None);
+    let mut trail = log.open();
+    trail.note(decision("vault:after")).unwrap();
+    let checked = log.check();
+    assert_eq!(
+        (checked.lines, checked.missing, checked.fault),
+        (10, 0, None)
+    );
+}
+
+#[test]
+fn files_and_bytes_are_bounded_and_the_chain_goes_on_from_file_to_file() {
+    let log = Log::new();
+    let mut trail = log.open();
+    let long = decision(&"x".repeat(1 << 20));
+    for _ in 0..(4 * MAX_FILES + 6) {
+        trail.note(long.clone()).unwrap();
+    }
+    let files = log.files();
+    assert_eq!(files.len(), MAX_FILES);
+    for path in &files {
+        let line = (1 << 20) + 1024;
+        assert!(fs::metadata(path).unwrap().len() <= MAX_FILE + line);
+    }
+    drop(trail);
+}
+
+#[test]
+fn a_file_that_is_put_back_or_left_out_shows() {
+    let log = Log::new();
+    let mut trail = log.open();
+    for _ in 0..3 {
+        trail.start_file().unwrap();
+        trail.note(decision("vault:a")).unwrap();
+    }
+    assert_eq!(log.fault(), None);
+    // Without the oldest, as after its time; without another one.
+    let files = log.files();
+    let oldest = fs::read(&files[0]).unwrap();
+    fs::remove_file(&files[0]).unwrap();
+    assert_eq!(log.fault(), None);
+    fs::write(&files[0], oldest).unwrap();
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(log.fault(), Some(1));
+}
+
+#[test]
+fn a_new_vault_key_starts_a_new_file_that_vouches_for_the_older_ones() {
+    let log = written();
+    let mut trail = log.open();
+    trail.rearm(&keys_of(2)).unwrap();
+    trail.note(decision("vault:new")).unwrap();
+    let checked = check(&log.folder, &keys_of(2)).unwrap();
+    assert_eq!(
+        (checked.of_older_keys, checked.lines, checked.fault),
+        (9, 2, None)
+    );
+    drop(trail);
+    // Before a daemon has started with the third key nothing vouches for what is there.
+    assert!(check(&log.folder, &keys_of(3)).unwrap().fault.is_some());
+    drop(Trail::open(&log.folder, &keys_of(3)).unwrap());
+    let checked = check(&log.folder, &keys_of(3)).unwrap();
+    assert_eq!(
+        (checked.of_older_keys, checked.lines, checked.missing),
+        (11, 2, 0)
+    );
+    let oldest = log.files().remove(0);
+    let text = fs::read_to_string(&oldest).unwrap();
+    fs::write(&oldest, text.replace("1001", "1002")).unwrap();
+    let fault = check(&log.folder, &keys_of(3)).unwrap().fault.unwrap();
+    assert_eq!(fault.line, 1);
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_line() {
+    let log = Log::new();
+    let mut trail = log.open();
+    let path = log.files().pop().unwrap();
+    // A descriptor that can't be written stands for the disk.
+    let good = std::mem::replace(&mut trail.file, File::open(&path).unwrap());
+    assert!(trail.note(decision("vault:lost")).is_err());
+    trail.file = good;
+    trail.note(decision("vault:kept")).unwrap();
+    assert_eq!(log.fault(), None);
+}
