@@ -83,7 +83,7 @@ impl Walk<'_, '_> {
             Value::Object(object) => {
                 for (key, value) in object {
                     self.key(key);
-                    self.path.push(Segment::Key(key.clone()));
+                    self.path.push(Segment::Key(key.as_str().into()));
                     self.value(value, Some(object));
                     self.path.pop();
                 }
@@ -104,7 +104,7 @@ impl Walk<'_, '_> {
         }
         for (key, value) in object {
             if !matches!(key.as_str(), "source" | "provider" | "id") {
-                self.path.push(Segment::Key(key.clone()));
+                self.path.push(Segment::Key(key.as_str().into()));
                 self.value(value, Some(object));
                 self.path.pop();
             }
@@ -216,7 +216,7 @@ impl Walk<'_, '_> {
             .iter()
             .rev()
             .find_map(|segment| match segment {
-                Segment::Key(key) => Some(key.as_str()),
+                Segment::Key(key) => Some(&**key),
                 Segment::Index(_) => None,
             })
     }

@@ -267,7 +267,7 @@ impl Config {
             return;
         };
         for (name, value) in providers.entries() {
-            let path = providers.path().join(Segment::Key(name.clone()));
+            let path = providers.path().join(Segment::Key(name.as_str().into()));
             let Some(fields) = Fields::new(providers.errors(), value, path) else {
                 continue;
             };

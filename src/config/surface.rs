@@ -6,6 +6,10 @@ use serde_json::Value;
 
 /// Why the place at `path` is not in use; `None` if it is.
 pub(super) fn inactive(root: &Value, path: &Path) -> Option<String> {
+    let section = path.segments().first()?.as_key()?;
+    if !["channels", "tools", "plugins", "agents", "gateway"].contains(&section) {
+        return None;
+    }
     let keys: Vec<&str> = path
         .segments()
         .iter()
@@ -118,7 +122,7 @@ fn other_sandbox(root: &Value, path: &Path) -> Option<String> {
     let agent = segments[..ssh]
         .iter()
         .try_fold(root, |value, segment| match segment {
-            Segment::Key(key) => value.get(key),
+            Segment::Key(key) => value.get(&**key),
             Segment::Index(index) => value.get(index),
         })?;
     let defaults = at(root, &["agents", "defaults"]);

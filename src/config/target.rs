@@ -94,7 +94,7 @@ fn step_fits(step: &str, segment: &Segment) -> bool {
     match (step, segment) {
         ("[]", _) => segment.as_index().is_some(),
         ("*", _) => segment.as_key().is_some(),
-        (_, Segment::Key(key)) => step == key,
+        (_, Segment::Key(key)) => *step == **key,
         (_, Segment::Index(_)) => false,
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Fields<'a> {
             .keys()
             .filter(|key| !known.contains(&key.as_str()))
         {
-            let path = self.path.join(Segment::Key(key.clone()));
+            let path = self.path.join(Segment::Key(key.as_str().into()));
             self.errors.add(
                 &path,
                 format!("is not a known key; known are {}", known.join(", ")),

@@ -89,7 +89,7 @@ pub(super) fn nested(rest: &[Segment], value: &Value) -> Option<CstInputValue> {
     rest.iter()
         .rev()
         .try_fold(input(value), |inner, segment| match segment {
-            Segment::Key(key) => Some(CstInputValue::Object(vec![(key.clone(), inner)])),
+            Segment::Key(key) => Some(CstInputValue::Object(vec![(key.to_string(), inner)])),
             Segment::Index(_) => None,
         })
 }

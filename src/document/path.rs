@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The most segments of a path.
 pub const MAX_SEGMENTS: usize = 128;
@@ -14,7 +15,7 @@ pub const MAX_PATH_TEXT: usize = 8192;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
     /// A member of an object. A number steps into an array too, as the family writes it.
-    Key(String),
+    Key(Arc<str>),
     /// An element of an array, from 0.
     Index(usize),
 }
@@ -33,7 +34,7 @@ impl Segment {
         match self {
             Segment::Index(index) => Some(*index),
             Segment::Key(key) => {
-                let canonical = key == "0" || !key.starts_with('0');
+                let canonical = &**key == "0" || !key.starts_with('0');
                 let digits = !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
                 if canonical && digits {
                     key.parse().ok()
@@ -47,7 +48,7 @@ impl Segment {
 
 impl From<&str> for Segment {
     fn from(key: &str) -> Self {
-        Segment::Key(key.to_owned())
+        Segment::Key(key.into())
     }
 }
 
@@ -89,6 +90,16 @@ impl Path {
     pub fn parent(&self) -> Option<Path> {
         let (_, before) = self.0.split_last()?;
         Some(Self(before.to_vec()))
+    }
+
+    /// The text form, made at once: a config has as many of them as places for secrets.
+    pub fn to_text(&self) -> String {
+        use fmt::Write;
+        let key_len = |segment: &Segment| segment.as_key().map_or(8, str::len) + 1;
+        let mut text = String::with_capacity(self.0.iter().map(key_len).sum());
+        // Writing to a string does not fail.
+        let _ = write!(text, "{self}");
+        text
     }
 
     /// The last step; `None` for the root.
@@ -262,7 +273,7 @@ impl Reader<'_> {
         if key.is_empty() {
             Err(self.fail())
         } else {
-            Ok(Segment::Key(key))
+            Ok(Segment::Key(key.into()))
         }
     }
 
@@ -271,7 +282,7 @@ impl Reader<'_> {
         let mut key = String::new();
         loop {
             match self.next()? {
-                '"' => return Ok(Segment::Key(key)),
+                '"' => return Ok(Segment::Key(key.into())),
                 '\\' => match self.next()? {
                     'n' => key.push('\n'),
                     'u' => key.push(self.code_point()?),

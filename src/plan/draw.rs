@@ -316,7 +316,7 @@ fn keys(path: &[Segment]) -> Option<Path> {
     let key = |segment: &Segment| {
         let key = match segment {
             Segment::Key(key) => key.clone(),
-            Segment::Index(index) => index.to_string(),
+            Segment::Index(index) => index.to_string().into(),
         };
         let plain = !key.trim().is_empty() && !key.chars().any(char::is_control);
         plain.then_some(Segment::Key(key))

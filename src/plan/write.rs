@@ -78,7 +78,7 @@ fn target(target: &Target) -> Value {
 /// A step as the family writes it: an element of an array by its number.
 fn step(segment: &Segment) -> String {
     match segment {
-        Segment::Key(key) => key.clone(),
+        Segment::Key(key) => key.to_string(),
         Segment::Index(index) => index.to_string(),
     }
 }

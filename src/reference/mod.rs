@@ -20,9 +20,11 @@ pub use input::{SecretInput, is_env_name};
 use crate::name::{Alias, RecordName, is_exec_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The longest id of a `file` ref in bytes. (Ids of the other sources are shorter by pattern.)
 pub const MAX_FILE_ID: usize = 1024;
@@ -107,10 +109,14 @@ fn is_json_pointer(id: &str) -> bool {
     id.starts_with('/') && id.len() <= MAX_FILE_ID && escapes_ok && chars_ok
 }
 
-/// A pointer to a secret, cheap to clone. Made only by the parsers of this module, so `id` fits
-/// its source.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SecretRef(Arc<Parts>);
+/// A pointer to a secret, cheap to clone, to compare and to look up. Made only by the parsers of
+/// this module, so `id` fits its source.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretRef {
+    /// Of the parts: an activation looks every ref up in one table after the other.
+    hash: u64,
+    parts: Arc<Parts>,
+}
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Parts {
@@ -135,26 +141,32 @@ impl SecretRef {
     }
 
     fn of(source: Source, provider: Alias, id: &str) -> Self {
-        Self(Arc::new(Parts {
+        // Keyed anew in each process: nobody can write a config of refs that collide.
+        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let parts = Parts {
             source,
             provider,
             id: id.to_owned(),
-        }))
+        };
+        Self {
+            hash: KEYED.hash_one(&parts),
+            parts: Arc::new(parts),
+        }
     }
 
     /// The kind of place.
     pub fn source(&self) -> Source {
-        self.0.source
+        self.parts.source
     }
 
     /// The alias of the configured source provider.
     pub fn provider(&self) -> &Alias {
-        &self.0.provider
+        &self.parts.provider
     }
 
     /// The id within the provider.
     pub fn id(&self) -> &str {
-        &self.0.id
+        &self.parts.id
     }
 
     /// The record that a `vault` ref names; `None` for the other sources.
@@ -189,14 +201,20 @@ impl SecretRef {
     /// a missing `provider` means the default of the source.
     pub fn from_json(value: &Value, defaults: &Defaults) -> Result<Self, RefError> {
         let object = value.as_object().ok_or(RefError::NotObject)?;
-        if let Some(key) = object.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(RefError::UnknownKey(shown_key(key)));
+        let (mut source, mut provider, mut id) = (None, None, None);
+        for (key, value) in object {
+            match key.as_str() {
+                "source" => source = Some(value),
+                "provider" => provider = Some(value),
+                "id" => id = Some(value),
+                other => return Err(RefError::UnknownKey(shown_key(other))),
+            }
         }
-        let source: Source = text_member(object, "source")?.parse()?;
-        let id = text_member(object, "id")?;
-        let provider = match object.get("provider") {
+        let source: Source = text_member(source, "source")?.parse()?;
+        let id = text_member(id, "id")?;
+        let provider = match provider {
             None => defaults.alias(source).clone(),
-            Some(_) => text_member(object, "provider")?
+            Some(_) => text_member(provider, "provider")?
                 .parse()
                 .map_err(|_| RefError::Provider)?,
         };
@@ -213,8 +231,6 @@ impl SecretRef {
     }
 }
 
-const KEYS: [&str; 3] = ["source", "provider", "id"];
-
 /// The longest key that a message repeats, in characters.
 const SHOWN_KEY: usize = 40;
 
@@ -228,11 +244,29 @@ fn shown_key(key: &str) -> String {
     shown
 }
 
-fn text_member<'a>(object: &'a Map<String, Value>, key: &'static str) -> Result<&'a str, RefError> {
-    match object.get(key) {
+fn text_member<'a>(member: Option<&'a Value>, key: &'static str) -> Result<&'a str, RefError> {
+    match member {
         None => Err(RefError::MissingKey(key)),
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
         Some(_) => Err(RefError::NotText(key)),
+    }
+}
+
+impl Hash for SecretRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Ord for SecretRef {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts.cmp(&other.parts)
+    }
+}
+
+impl PartialOrd for SecretRef {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::service::{RefOutcome, RefReport};
 use crate::config::{Activity, Config, Document, Trust};
+use crate::crypto::hash::sha256;
 use crate::error::{Code, Failure};
 use crate::name::{AgentId, ProfileId};
 use crate::profile::order::{self, Query};
@@ -26,11 +27,28 @@ pub const MAX_AGENTS: usize = 1_024;
 /// Config and profiles, read.
 pub struct Ground {
     /// The config; the default one if there is no file.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Every agent's profiles.
     pub agents: Vec<Agent>,
-    /// Every ref, in the order of the files.
+    /// Every ref, in the order of the files; those of the config first.
     pub places: Vec<Place>,
+    origin: Origin,
+}
+
+/// What a config was read from.
+struct Origin {
+    file: String,
+    trust: Trust,
+    /// Of the text; `None` if there is no file.
+    digest: Option<[u8; 32]>,
+    /// How many places it has.
+    places: usize,
+}
+
+impl Origin {
+    fn says_the_same(&self, other: &Origin) -> bool {
+        (&self.file, self.trust, self.digest) == (&other.file, other.trust, other.digest)
+    }
 }
 
 /// One agent's profiles and their state.
@@ -66,12 +84,42 @@ impl Ground {
     /// # Errors
     /// `config.invalid`, `profiles.invalid` with the place; `file.*`.
     pub fn read(state: &StateDir, config: &Path) -> Result<Self, Failure> {
-        let config = read_config(config, trust_of(state, config))?;
+        Self::read_again(state, config, None)
+    }
+
+    /// [`Ground::read`], with the config of `known` if the file still holds the same text.
+    ///
+    /// # Errors
+    /// As [`Ground::read`].
+    pub fn read_again(
+        state: &StateDir,
+        path: &Path,
+        known: Option<&Ground>,
+    ) -> Result<Self, Failure> {
+        let text = read_text(path)?;
+        let mut origin = Origin {
+            file: path.display().to_string(),
+            trust: trust_of(state, path),
+            digest: text.as_ref().map(|text| sha256(&[text.as_bytes()])),
+            places: 0,
+        };
+        let known = known.filter(|known| known.origin.says_the_same(&origin));
+        let (config, mut places) = match known {
+            Some(known) => {
+                let places = known.places[..known.origin.places].to_vec();
+                (Arc::clone(&known.config), places)
+            }
+            None => {
+                let config = parse_config(text.as_deref(), &origin.file, origin.trust)?;
+                let places = config_places(&config);
+                (Arc::new(config), places)
+            }
+        };
+        origin.places = places.len();
         let mut agents = Vec::new();
         for id in agent_ids(state)? {
             agents.push(read_agent(state, &id, &config.defaults)?);
         }
-        let mut places = config_places(&config);
         let now = clock::now();
         for agent in &agents {
             places.extend(agent_places(agent, &config, now));
@@ -80,6 +128,7 @@ impl Ground {
             config,
             agents,
             places,
+            origin,
         })
     }
 
@@ -176,14 +225,16 @@ pub fn trust_of(state: &StateDir, config: &Path) -> Trust {
 /// # Errors
 /// `config.invalid` with line and path; `file.*`.
 pub fn read_config(path: &Path, trust: Trust) -> Result<Config, Failure> {
-    match read_text(path)? {
-        None => Ok(Config::default()),
-        Some(text) => {
-            let document = Document::parse(&text, &path.display().to_string())
-                .map_err(crate::config::ConfigErrors::from)?;
-            Ok(Config::read(&document, trust)?)
-        }
-    }
+    let text = read_text(path)?;
+    parse_config(text.as_deref(), &path.display().to_string(), trust)
+}
+
+fn parse_config(text: Option<&str>, file: &str, trust: Trust) -> Result<Config, Failure> {
+    let Some(text) = text else {
+        return Ok(Config::default());
+    };
+    let document = Document::parse(text, file).map_err(crate::config::ConfigErrors::from)?;
+    Ok(Config::read(&document, trust)?)
 }
 
 /// Reads one agent's profiles; an agent without files has none.
@@ -269,7 +320,7 @@ fn config_places(config: &Config) -> Vec<Place> {
         };
         Some(Place {
             agent: None,
-            owner: input.path.to_string().into(),
+            owner: input.path.to_text().into(),
             file: file.clone(),
             reference,
             inactive: match &input.activity {
@@ -349,3 +400,6 @@ fn agent_places(agent: &Agent, config: &Config, now: UnixMs) -> Vec<Place> {
     });
     agent.store.refs().map(place).chain(plain).collect()
 }
+
+#[cfg(test)]
+mod tests;

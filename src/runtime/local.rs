@@ -285,18 +285,15 @@ impl Runtime {
 
     /// Config and profiles as they were read last; reads them if they were not read yet.
     pub(super) fn ground(&self) -> Result<Arc<Ground>, Failure> {
-        let mut ground = held(&self.ground);
-        if let Some(ground) = ground.as_ref() {
-            return Ok(Arc::clone(ground));
-        }
-        let read = Arc::new(Ground::read(&self.state, &self.config)?);
-        *ground = Some(Arc::clone(&read));
-        Ok(read)
+        let known = held(&self.ground).clone();
+        known.map_or_else(|| self.fresh_ground(), Ok)
     }
 
     /// Reads config and profiles anew.
     pub(super) fn fresh_ground(&self) -> Result<Arc<Ground>, Failure> {
-        let read = Arc::new(Ground::read(&self.state, &self.config)?);
+        let known = held(&self.ground).clone();
+        let read = Ground::read_again(&self.state, &self.config, known.as_deref())?;
+        let read = Arc::new(read);
         *held(&self.ground) = Some(Arc::clone(&read));
         Ok(read)
     }
