@@ -149,6 +149,11 @@ codes! {
     KeyringNotBuilt = "keyring.not_built", Invalid,
         "The program was built without support for keyrings.";
 
+    SystemdAbsent = "systemd.absent", Invalid, "The program `systemd-creds` is not installed.";
+    SystemdNoTpm = "systemd.no_tpm", Unavailable, "systemd finds no TPM2 that it can use.";
+    SystemdFailed = "systemd.failed", Unavailable,
+        "`systemd-creds` refused, failed, or gave out something else than a credential.";
+
     RefInvalid = "ref.invalid", Invalid, "A SecretRef has a form that is not allowed.";
     RefAbsent = "ref.absent", Absent, "A SecretRef points at something that does not exist.";
     RefDenied = "ref.denied", Denied, "A SecretRef points at something that is not allowed.";

@@ -11,6 +11,8 @@ mod cli {
     mod audit_corpus;
     mod audit_databases;
     mod backup;
+    mod boot;
+    mod credentials;
     mod doctor;
     mod doctor_openclaw;
     mod grants;
@@ -26,6 +28,7 @@ mod cli {
     mod start;
     mod status;
     mod terminal;
+    mod units;
     mod vault;
     mod world;
 }

@@ -1,7 +1,10 @@
 //! `reseal daemon`.
 
+mod install;
+
 use super::context::Context;
 use super::error::{CliError, Doing, Done};
+use super::lazy::Lazy;
 use super::session::{self, UnlockArgs};
 use super::vault::unlock::LimitArgs;
 use crate::daemon::backend;
@@ -14,7 +17,7 @@ use crate::runtime::open_vault::{OpenOptions, OpenVault};
 use crate::secret::SecretValue;
 use crate::store::{Options, VaultFile};
 use crate::vault::{Header, SubKeys};
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::sync::Arc;
 
 /// Arguments of `daemon`.
@@ -23,11 +26,15 @@ use std::sync::Arc;
 /// strict: a required ref that does not resolve stops the start. There is no time limit unless one
 /// is given.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(mut_arg("ttl", |arg| arg.help("Lock after this time whatever happens (such as 12h), or \
     \"none\" [default: daemon.ttlMs of the config, else none]")))]
 #[command(mut_arg("idle", |arg| arg.help("Lock when nobody asks anything for this time, or \
     \"none\" [default: daemon.idleMs of the config, else none]")))]
 pub struct DaemonArgs {
+    #[command(subcommand)]
+    command: Option<DaemonCommand>,
+
     #[command(flatten)]
     limits: LimitArgs,
 
@@ -39,8 +46,24 @@ pub struct DaemonArgs {
     unlock: UnlockArgs,
 }
 
+#[derive(Subcommand)]
+enum DaemonCommand {
+    /// Write the units with which systemd starts the daemon, for the machine or for a user
+    Install(Lazy<install::InstallArgs>),
+}
+
+impl DaemonArgs {
+    /// True if this is the resident process, and no command about it.
+    pub fn serves(&self) -> bool {
+        self.command.is_none()
+    }
+}
+
 /// Runs the daemon until it locks.
 pub fn run(context: &Context, args: DaemonArgs) -> Done {
+    if let Some(DaemonCommand::Install(args)) = &args.command {
+        return install::run(context, &args.0);
+    }
     let doing = "run the daemon";
     let socket = context.daemon_socket()?;
     let site = Site {

@@ -167,6 +167,14 @@ pub fn advice(code: Code) -> Option<&'static str> {
         Code::DaemonUnsafe => {
             "choose a socket in a private folder (yours, mode 0700) with --socket or RESEAL_SOCKET"
         }
+        Code::SystemdAbsent => "install systemd 250 or newer, or use a key file (`add key`)",
+        Code::SystemdNoTpm => {
+            "use the key of the host: `vault slot add systemd-creds --with-key host`"
+        }
+        Code::SystemdFailed => {
+            "the key of the host and the TPM are root's: run it as root, and the vault is opened \
+             as its owner all the same"
+        }
         Code::Bug => "please report it",
         _ => return keyring_advice(code),
     })

@@ -13,7 +13,7 @@ use crate::runtime::open_vault::{Birth, OpenVault};
 use crate::secret::SecretValue;
 use crate::store::{Options, files};
 use crate::unlock::{Given, key_file};
-use crate::vault::slot::SlotContext;
+use crate::vault::slot::{RawKeyHint, SlotContext};
 use crate::vault::{RootKey, VaultMeta};
 use clap::Args;
 use std::path::PathBuf;
@@ -159,7 +159,7 @@ pub fn make(context: &Context, args: &NewVaultArgs) -> Result<NewVault, CliError
             plugins,
         });
     }
-    wishes.extend(key.map(Wish::Key));
+    wishes.extend(key.map(|key| Wish::Key(key, RawKeyHint::File)));
     let mut recovery = None;
     if !args.no_recovery {
         let (code, text) = new_slot::make_recovery_code()?;

@@ -40,6 +40,7 @@ mod session;
 mod state_files;
 mod table;
 mod token;
+mod unit_file;
 mod usage;
 mod vault;
 
@@ -126,8 +127,8 @@ impl Command {
             Command::Run(_)
             | Command::Inject(_)
             | Command::ExecProvider(_)
-            | Command::Helper(_)
-            | Command::Daemon(_) => true,
+            | Command::Helper(_) => true,
+            Command::Daemon(args) => args.0.serves(),
             _ => false,
         }
     }
@@ -152,8 +153,8 @@ pub fn main() -> ExitCode {
     };
     let Cli { command, global } = cli;
     // No secret was touched so far.
-    match command {
-        Command::Daemon(_) => harden::daemon(),
+    match &command {
+        Command::Daemon(args) if args.0.serves() => harden::daemon(),
         _ => harden::command(),
     }
     let owns_stdout = command.owns_stdout();

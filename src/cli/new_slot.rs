@@ -53,8 +53,8 @@ pub enum Wish {
         /// Plugins that may be run to encrypt.
         plugins: Vec<PathBuf>,
     },
-    /// A key of 32 bytes.
-    Key(SecretValue),
+    /// A key of 32 bytes, and where it is to be found.
+    Key(SecretValue, RawKeyHint),
     /// A new key in the keyring of the system.
     Keyring(Keyring),
     /// A recovery code, 20 bytes.
@@ -86,9 +86,9 @@ impl Wish {
                 keyfile: key_file.clone(),
                 kdf: params(context, *cost),
             },
-            Wish::Key(key) => NewSlot::Raw {
+            Wish::Key(key, hint) => NewSlot::Raw {
                 secret: key.clone(),
-                hint: RawKeyHint::File,
+                hint: *hint,
             },
             Wish::Keyring(keyring) => {
                 let id = new_slot_id(&mut random::fill);

@@ -145,6 +145,12 @@ fn kind_name(kind: SlotKind) -> &'static str {
         SlotKind::RawKey {
             hint: RawKeyHint::Keyring,
         } => "keyring",
+        SlotKind::RawKey {
+            hint: RawKeyHint::SystemdCredential,
+        } => "systemd credential",
+        SlotKind::RawKey {
+            hint: RawKeyHint::Tpm,
+        } => "TPM credential",
         SlotKind::RawKey { .. } => "raw key",
         SlotKind::Shamir => "shares",
         SlotKind::Unknown(_) => "unknown",

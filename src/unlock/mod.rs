@@ -11,6 +11,7 @@ mod attempt;
 pub mod kdf;
 pub mod key_file;
 pub mod keyring;
+pub mod systemd_creds;
 
 pub use attempt::{Attempt, Outcome, UnlockError, short_id};
 

@@ -82,6 +82,14 @@ const EXPOSE: &[(&str, &str)] = &[
     ("src/cli/new_slot.rs", "a new key into its file"),
     ("src/cli/grants.rs", "a new capability into its file"),
     (
+        "src/cli/vault/credential_slot.rs",
+        "a new key to this program, started as the vault's owner",
+    ),
+    (
+        "src/unlock/systemd_creds.rs",
+        "a new key to the program that encrypts it",
+    ),
+    (
         "src/cli/models/paste.rs",
         "a pasted key is checked for its form",
     ),

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod compact;
+pub mod credential_slot;
 pub mod export;
 pub mod fingerprint;
 pub mod import;

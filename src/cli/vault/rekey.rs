@@ -165,7 +165,10 @@ fn carry_over(
             secrets.context,
             DOING,
         )?)),
-        SlotKind::RawKey { .. } => secrets.key(header, slot, &name)?.map(Wish::Key),
+        SlotKind::RawKey { hint } => {
+            let key = secrets.key(header, slot, &name)?;
+            key.map(|key| Wish::Key(key, *hint))
+        }
         SlotKind::Age if !note.recipients.is_empty() => Some(Wish::Recipients {
             recipients: note.recipients.clone(),
             plugins: secrets.plugins.clone(),

@@ -1,6 +1,6 @@
 //! `reseal vault slot`.
 
-use super::{keyring_slot, status};
+use super::{credential_slot, keyring_slot, status};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done};
 use crate::cli::lazy::Lazy;
@@ -11,6 +11,7 @@ use crate::error::Code;
 use crate::runtime::status::opened as describe;
 use crate::secret::SecretValue;
 use crate::unlock::key_file;
+use crate::vault::slot::RawKeyHint;
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
 use std::path::PathBuf;
@@ -54,6 +55,10 @@ enum AddCommand {
     Recipient(Lazy<AddRecipientArgs>),
     /// A new key in the keyring of the system (Secret Service)
     Keyring(Lazy<AddKeyringArgs>),
+    /// A new key that systemd decrypts for the daemon, on this machine only
+    SystemdCreds(Lazy<credential_slot::AddCredentialArgs>),
+    /// The same, sealed by the TPM of this machine
+    Tpm(Lazy<credential_slot::AddTpmArgs>),
     /// A 32-byte key in a file
     Key(Lazy<AddKeyArgs>),
     /// A recovery code, shown once
@@ -118,14 +123,15 @@ struct AddRecoveryArgs {
     common: CommonArgs,
 }
 
+/// What adding any keyslot takes.
 #[derive(Args)]
-struct CommonArgs {
+pub struct CommonArgs {
     /// What to call the slot; sealed with the vault
     #[arg(long, value_name = "TEXT", default_value = "")]
-    label: String,
+    pub label: String,
 
     #[command(flatten)]
-    unlock: UnlockArgs,
+    pub unlock: UnlockArgs,
 }
 
 #[derive(Args)]
@@ -150,6 +156,8 @@ pub fn run(context: &Context, args: SlotArgs) -> Done {
             AddCommand::Passphrase(args) => add_passphrase(context, &args.0),
             AddCommand::Recipient(args) => add_recipient(context, args.0),
             AddCommand::Keyring(args) => add_keyring(context, &args.0),
+            AddCommand::SystemdCreds(args) => credential_slot::add_credential(context, args.0),
+            AddCommand::Tpm(args) => credential_slot::add_tpm(context, args.0),
             AddCommand::Key(args) => add_key(context, &args.0),
             AddCommand::Recovery(args) => add_recovery(context, &args.0),
         },
@@ -194,7 +202,8 @@ fn list(context: &Context, how: &UnlockArgs) -> Done {
     Ok(0)
 }
 
-const ADDING: &str = "add the keyslot";
+/// What all of them do.
+pub const ADDING: &str = "add the keyslot";
 
 fn add_passphrase(context: &Context, args: &AddPassphraseArgs) -> Done {
     let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
@@ -209,7 +218,7 @@ fn add_passphrase(context: &Context, args: &AddPassphraseArgs) -> Done {
         key_file,
         cost: Cost::Chosen(args.kdf),
     };
-    add(context, &mut opened, &wish, &args.common.label, None)
+    add_and_report(context, &mut opened, &wish, &args.common.label, None)
 }
 
 fn add_recipient(context: &Context, args: AddRecipientArgs) -> Done {
@@ -220,7 +229,7 @@ fn add_recipient(context: &Context, args: AddRecipientArgs) -> Done {
         recipients: args.recipients,
         plugins,
     };
-    add(context, &mut opened, &wish, &args.common.label, None)
+    add_and_report(context, &mut opened, &wish, &args.common.label, None)
 }
 
 fn add_key(context: &Context, args: &AddKeyArgs) -> Done {
@@ -230,10 +239,10 @@ fn add_key(context: &Context, args: &AddKeyArgs) -> Done {
     } else {
         key_file::read_key(&args.file).doing("read the key file")?
     };
-    add(
+    add_and_report(
         context,
         &mut opened,
-        &Wish::Key(key),
+        &Wish::Key(key, RawKeyHint::File),
         &args.common.label,
         None,
     )
@@ -243,13 +252,13 @@ fn add_keyring(context: &Context, args: &AddKeyringArgs) -> Done {
     let keyring = keyring_slot::reachable(context, ADDING)?;
     let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
     let wish = Wish::Keyring(keyring);
-    add(context, &mut opened, &wish, &args.common.label, None)
+    add_and_report(context, &mut opened, &wish, &args.common.label, None)
 }
 
 fn add_recovery(context: &Context, args: &AddRecoveryArgs) -> Done {
     let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
     let (code, text) = new_slot::make_recovery_code()?;
-    add(
+    add_and_report(
         context,
         &mut opened,
         &Wish::Recovery(code),
@@ -258,22 +267,14 @@ fn add_recovery(context: &Context, args: &AddRecoveryArgs) -> Done {
     )
 }
 
-fn add(
+fn add_and_report(
     context: &Context,
     opened: &mut Opened,
     wish: &Wish,
     label: &str,
     recovery: Option<&SecretValue>,
 ) -> Done {
-    let slots = opened.vault.slot_context();
-    let (new, note) = wish
-        .prepare(context, &slots, &opened.root, label)
-        .doing(ADDING)?;
-    let added = opened.vault.add_slot(&opened.root, &new, note);
-    if added.is_err() {
-        new_slot::forget(wish, &slots, &new);
-    }
-    let id = short_id(&added.doing(ADDING)?);
+    let id = add(context, opened, wish, label)?;
     if context.out.json {
         context.out.secret(&added_json(&id, recovery), true)?;
         return Ok(0);
@@ -283,6 +284,24 @@ fn add(
         new_slot::show_recovery_code(context, text);
     }
     Ok(0)
+}
+
+/// Adds the slot and gives the part of its id that is shown.
+pub fn add(
+    context: &Context,
+    opened: &mut Opened,
+    wish: &Wish,
+    label: &str,
+) -> Result<String, CliError> {
+    let slots = opened.vault.slot_context();
+    let (new, note) = wish
+        .prepare(context, &slots, &opened.root, label)
+        .doing(ADDING)?;
+    let added = opened.vault.add_slot(&opened.root, &new, note);
+    if added.is_err() {
+        new_slot::forget(wish, &slots, &new);
+    }
+    Ok(short_id(&added.doing(ADDING)?))
 }
 
 fn added_json(id: &str, recovery: Option<&SecretValue>) -> SecretValue {
@@ -305,6 +324,8 @@ fn remove(context: &Context, args: &RemoveArgs) -> Done {
     }
     keyring_slot::check_rest(context, &opened, &id, doing)?;
     let header = opened.vault.vault().header();
+    let mut slots = header.slots().iter();
+    let has_credential = slots.any(|slot| slot.id == id && credential_slot::is_one(slot.kind));
     let (vault_id, entries) = (header.vault_id(), keyring_slot::in_keyring(header.slots()));
     opened.vault.remove_slot(&opened.root, &id).doing(doing)?;
     if entries.contains(&id) {
@@ -322,6 +343,11 @@ fn remove(context: &Context, args: &RemoveArgs) -> Done {
             "Older copies of the file still open with it. If its secret is known to others, run \
              `reseal vault rekey` too.",
         );
+        if has_credential {
+            context
+                .out
+                .say("Its credential opens nothing any more: remove that file and its line.");
+        }
     }
     Ok(0)
 }

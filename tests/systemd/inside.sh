@@ -1,0 +1,75 @@
+# Runs as root under the booted systemd. Each fact that was seen is a line in /run/test/seen; the test
+# says which must be there.
+set -xu
+state=/var/lib/reseal socket=/run/reseal/daemon.sock
+seen() { echo "$*" >>/run/test/seen; }
+reseal() { setpriv --reuid=reseal --regid=reseal --init-groups /usr/local/bin/reseal --no-input "$@"; }
+ask() { reseal --state-dir $state --socket $socket "$@"; }
+of() { systemctl show -P "$1" reseal.service; }
+# wait_for COMMAND...: at most 20 seconds.
+wait_for() {
+    set +x
+    for _ in $(seq 400); do
+        "$@" && set -x && return
+        sleep 0.05
+    done
+    set -x
+    seen "waited in vain: $*"
+}
+is() { [ "$(of "$1")" = "$2" ]; }
+
+useradd --system --home-dir $state --no-create-home --shell /usr/sbin/nologin reseal
+install -d -o reseal -g reseal -m 700 $state
+cp -r /run/test/state/. $state/
+chown -R reseal:reseal $state
+/usr/bin/python3 /run/test/issuer.py &
+
+# Root makes the credential, the owner of the vault adds the slot.
+/usr/local/bin/reseal --state-dir $state --no-input vault slot add systemd-creds --with-key host \
+    --key-fd 3 3</run/test/key && seen "slot added"
+seen "credential $(stat -c '%U %a' /etc/reseal/reseal.key.cred)"
+seen "files of others: $(find $state ! -user reseal | wc -l)"
+# A wrong key: no slot, and no credential is left.
+head -c 32 /dev/zero >/tmp/wrong
+/usr/local/bin/reseal --state-dir $state --no-input vault slot add systemd-creds --with-key host \
+    --key-fd 3 -o /tmp/none.cred 3</tmp/wrong
+seen "wrong key: exit $?, credential $(ls /tmp/none.cred 2>/dev/null || echo none)"
+
+/usr/local/bin/reseal --state-dir $state daemon install --system --with-socket && seen "units installed"
+systemctl daemon-reload
+systemctl start reseal.socket reseal.service
+seen "started: $(of ActiveState), $(of StatusText)"
+pid=$(of MainPID)
+for fact in Uid CapEff NoNewPrivs Seccomp; do
+    seen "process: $(grep "^$fact:" /proc/"$pid"/status | tr -s '\t ' ' ')"
+done
+seen "user: $(id -u reseal)"
+seen "secret memory of a command: $(reseal --state-dir $state doctor | grep -c memfd_secret)"
+seen "secret memory of the daemon: $(grep -c secretmem /proc/"$pid"/maps)"
+seen "client got: $(ask secrets get canary)"
+
+# Another user.
+install -d -m 700 -o 4242 /tmp/other
+got=$(setpriv --reuid=4242 --regid=4242 --clear-groups env HOME=/tmp/other /usr/local/bin/reseal \
+    --socket $socket --no-input secrets get canary)
+seen "another user: exit $?, got '$got'"
+
+# Killed: systemd starts it again, and a client that asks meanwhile waits for its answer.
+systemctl kill --signal=KILL --kill-whom=main reseal.service
+seen "client after a kill got: $(ask secrets get canary)"
+seen "restarts: $(of NRestarts), another process: $([ "$pid" != "$(of MainPID)" ] && echo yes)"
+
+# Stopped while a token is on its way.
+touch /run/test/stall
+ask token acme:me --min-ttl 50m >/dev/null 2>&1 &
+client=$!
+wait_for test -s /run/test/asked
+systemctl stop --no-block reseal.service
+wait_for is ActiveState deactivating
+kill $client
+rm /run/test/stall
+systemctl stop reseal.service
+seen "stopped: $(of Result), exit $(of ExecMainStatus)"
+seen "stored: $(reseal --state-dir $state token acme:me --key-fd 3 3</run/test/key)"
+seen "asked: $(wc -l </run/test/asked)"
+seen end
