@@ -171,7 +171,14 @@ fn add(context: &Context, args: &AddArgs) -> Done {
         Ok(document.set(&place(&args.name), Value::Object(grant.clone()))?)
     };
     // What would be refused is refused before there is a file that opens nothing.
-    state_files::try_edit_config(context, &mut put).doing(doing)?;
+    let tried = state_files::try_edit_config(context, &mut put).doing(doing);
+    tried.map_err(|error| match error.failure.code {
+        Code::ConfigConflict => {
+            let take = format!("take it back first: reseal grants remove {}", args.name);
+            error.hint(take)
+        }
+        _ => error,
+    })?;
     if let (Some(path), Some((text, _))) = (&args.capability_file, &made) {
         files::write_secret(path, None, &with_line_end(text)).doing("write the capability")?;
     }

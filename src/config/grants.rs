@@ -4,16 +4,14 @@ use super::Trust;
 use super::section::refuse_project;
 use super::wire::Fields;
 use crate::grants::{
-    CAPABILITY_LEN, Grant, Holder, MAX_GRANT_NAME, MAX_GRANTS, MAX_PATTERNS, Pattern, Policy,
-    Scope, Verb, is_grant_name, unit,
+    CAPABILITY_LEN, Grant, Holder, MAX_GRANT_NAME, MAX_GRANTS, MAX_PATTERNS, NOBODY, Pattern,
+    Policy, Scope, Verb, is_grant_name, unit,
 };
 use crate::name::AgentId;
 use crate::reference::Defaults;
 use crate::time::UnixMs;
 use crate::time::when::parse_date;
 
-/// The user that the kernel names for everyone whom a user namespace does not know.
-pub const NOBODY: u32 = 65_534;
 /// The longest user name in bytes.
 const MAX_USER: usize = 256;
 

@@ -32,6 +32,10 @@ pub const MAX_GRANT_NAME: usize = 64;
 /// The length of a capability and of its digest in bytes.
 pub const CAPABILITY_LEN: usize = 32;
 
+/// The user that the kernel names for everyone whom a user namespace does not know: nobody's own
+/// number, so nothing is granted to it.
+pub const NOBODY: u32 = 65_534;
+
 /// The SHA-256 of a capability: all that the daemon's config knows of it.
 pub type Digest = [u8; CAPABILITY_LEN];
 
@@ -197,11 +201,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy with users by number; those that are unknown get nothing.
+    /// The policy with users by number; those that are unknown, and [`NOBODY`], get nothing.
     pub fn settle(mut self, uid_of: impl Fn(&str) -> Option<u32>) -> Self {
         for grant in &mut self.grants {
             if let Holder::User(name) = &grant.to
-                && let Some(uid) = uid_of(name)
+                && let Some(uid) = uid_of(name).filter(|uid| *uid != NOBODY)
             {
                 grant.to = Holder::Uid(uid);
             }

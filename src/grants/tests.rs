@@ -212,6 +212,15 @@ fn each_holder_is_known_by_its_own_mark_only() {
         }
         assert_eq!(policy.knows(&caller), mine.is_some());
     }
+    let nobody = Policy {
+        grants: vec![grant(
+            "n",
+            Holder::User("nobody".into()),
+            &["vault:*"],
+            verbs,
+        )],
+    };
+    assert!(!nobody.settle(|_| Some(NOBODY)).knows(&who(NOBODY)));
     let unknown = policy.settle(|_| None);
     assert!(unknown.may_know(1001) && unknown.has_capabilities());
 }

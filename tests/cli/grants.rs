@@ -22,6 +22,13 @@ struct Site {
     root: TempDir,
 }
 
+/// True if the kernel tells a daemon which process connected: Linux 6.5.
+fn has_peer_pidfd() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 5)
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -408,6 +415,9 @@ fn the_log_says_who_got_what_and_shows_that_it_was_changed() {
         .filter(|line| line["event"] == "decision" && line["uid"] != OWNER)
         .map(|line| {
             assert!(line["pid"].as_i64().unwrap() > 1 && line["time"].is_string());
+            // One that was turned away at the door was not looked at any closer.
+            let looked_at = line["op"] != "connect" && has_peer_pidfd();
+            assert_eq!(line["started"].is_u64(), looked_at, "{line}");
             json!([
                 line["uid"],
                 line["op"],
