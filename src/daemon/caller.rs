@@ -120,6 +120,7 @@ fn read(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{WaitId, WaitIdOptions};
     use std::process::{Command, Stdio};
 
     #[test]
@@ -150,6 +151,13 @@ mod tests {
         let (stream, _) = listener.accept().unwrap();
         let peer = peer::of(&stream).unwrap();
         assert_eq!(peer.pid, i32::try_from(child.id()).unwrap());
+        // It has ended, and keeps its number and its folder in /proc until it is waited for.
+        let id = rustix::process::Pid::from_raw(peer.pid).unwrap();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(id), options).unwrap();
+        assert!(read(&format!("/proc/{}/stat", peer.pid)).is_some());
+        let ended = Caller::of(&stream, peer);
+        assert_eq!((ended.unit, ended.started), (None, None));
         child.wait().unwrap();
         let gone = Caller::of(&stream, peer);
         assert_eq!((gone.unit, gone.started), (None, None));

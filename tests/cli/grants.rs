@@ -394,6 +394,27 @@ fn a_granted_administrator_needs_a_keyslots_secret() {
     assert_eq!(code(site.client(OTHER, &remove)), "daemon.peer");
 }
 
+/// The lines of others than the daemon's user: who, what, and what came of it.
+fn of_others(lines: &[Value]) -> Vec<Value> {
+    lines
+        .iter()
+        .filter(|line| line["event"] == "decision" && line["uid"] != OWNER)
+        .map(|line| {
+            assert!(line["pid"].as_i64().unwrap() > 1 && line["time"].is_string());
+            // One that was turned away at the door was not looked at any closer.
+            let looked_at = line["op"] != "connect" && has_peer_pidfd();
+            assert_eq!(line["started"].is_u64(), looked_at, "{line}");
+            json!([
+                line["uid"],
+                line["op"],
+                line["refs"],
+                line["outcome"],
+                line["grant"]
+            ])
+        })
+        .collect()
+}
+
 #[test]
 fn the_log_says_who_got_what_and_shows_that_it_was_changed() {
     if !is_root() {
@@ -410,23 +431,7 @@ fn the_log_says_who_got_what_and_shows_that_it_was_changed() {
         .code(0)
         .json();
     let lines = shown["lines"].as_array().unwrap();
-    let decisions: Vec<Value> = lines
-        .iter()
-        .filter(|line| line["event"] == "decision" && line["uid"] != OWNER)
-        .map(|line| {
-            assert!(line["pid"].as_i64().unwrap() > 1 && line["time"].is_string());
-            // One that was turned away at the door was not looked at any closer.
-            let looked_at = line["op"] != "connect" && has_peer_pidfd();
-            assert_eq!(line["started"].is_u64(), looked_at, "{line}");
-            json!([
-                line["uid"],
-                line["op"],
-                line["refs"],
-                line["outcome"],
-                line["grant"]
-            ])
-        })
-        .collect();
+    let decisions = of_others(lines);
     let expected = [
         json!([CLIENT, "get", ["vault:agent/key"], "allowed", "agent"]),
         json!([CLIENT, "get", ["vault:other/key"], "refused", null]),

@@ -1,3 +1,5 @@
+mod others;
+
 use super::*;
 use crate::config::Share;
 use crate::daemon::client::Client;
@@ -29,6 +31,10 @@ impl Rig {
     }
 
     fn with(limits: Limits, ttl: Duration, idle: Duration) -> Self {
+        Self::gated(limits, ttl, idle, Gate::closed())
+    }
+
+    fn gated(limits: Limits, ttl: Duration, idle: Duration, gate: Gate) -> Self {
         let state = tempfile::tempdir().unwrap();
         let socket = state.path().join("run/daemon.sock");
         let fake = Arc::new(Fake::new(
@@ -39,7 +45,7 @@ impl Rig {
         let mut place = Place::claim(&socket, Share::Own, Duration::ZERO).unwrap();
         let server = Server {
             backend: Arc::clone(&fake) as Arc<dyn Backend>,
-            gate: Gate::closed(),
+            gate,
             listener: place.bind().unwrap(),
             place,
             unlock: limits_of(ttl, idle),
