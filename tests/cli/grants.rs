@@ -42,8 +42,11 @@ impl Site {
         site.folder("state", OWNER, 0o700);
         site.folder("run", OWNER, 0o755);
         site.folder("home", CLIENT, 0o755);
-        fs::copy(BIN, site.path("reseal")).unwrap();
-        fs::set_permissions(site.path("reseal"), fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a program that a thread of this one starts meanwhile would have the
+        // copy open for writing, and nobody could start that.
+        let mut install = Command::new("install");
+        install.args(["-m", "755", BIN]).arg(site.path("reseal"));
+        run(install, "").code(0);
         site.private("passphrase", OWNER, PASSPHRASE.as_bytes());
         let passphrase = site.text("passphrase");
         let kdf = [
