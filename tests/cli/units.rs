@@ -62,6 +62,13 @@ fn units_are_written_once_and_an_edited_one_stays() {
     let text = fs::read_to_string(&service).unwrap();
     let line = "\nLoadCredentialEncrypted=reseal.key:/etc/reseal/reseal.key.cred\n";
     assert!(text.contains(line), "{text}");
+    let next = json(&["--share", "everyone"]).ok().json();
+    let next = next["next"].to_string();
+    for verb in ["stop", "start"] {
+        let command = format!("systemctl {verb} reseal.socket reseal.service");
+        assert!(next.contains(&command), "{next}");
+    }
+    assert_eq!(actions(json(&[])), ["updated", "updated"]);
 
     let edited = text.replace("RestartSec=1", "RestartSec=9");
     fs::write(&service, &edited).unwrap();

@@ -17,10 +17,24 @@ wait_for() {
     seen "waited in vain: $*"
 }
 is() { [ "$(of "$1")" = "$2" ]; }
+# as UID COMMAND...: a client that has nothing but the socket.
+as() {
+    setpriv --reuid="$1" --regid="$1" --clear-groups env HOME=/nonexistent \
+        /usr/local/bin/reseal --daemon-user reseal --no-input "${@:2}"
+}
 
 useradd --system --home-dir $state --no-create-home --shell /usr/sbin/nologin reseal
 install -d -o reseal -g reseal -m 700 $state
 cp -r /run/test/state/. $state/
+cat >$state/reseal.json <<CONFIG
+{
+    "daemon": {"socket": "$socket", "share": "everyone"},
+    "grants": {
+        "agent": {"to": {"uid": 4242}, "refs": ["vault:canary"]},
+        "gateway": {"to": {"unit": "gateway.service"}, "refs": ["vault:canary"]}
+    }
+}
+CONFIG
 chown -R reseal:reseal $state
 /usr/bin/python3 /run/test/issuer.py &
 
@@ -35,7 +49,7 @@ head -c 32 /dev/zero >/tmp/wrong
     --key-fd 3 -o /tmp/none.cred 3</tmp/wrong
 seen "wrong key: exit $?, credential $(ls /tmp/none.cred 2>/dev/null || echo none)"
 
-/usr/local/bin/reseal --state-dir $state daemon install --system --with-socket && seen "units installed"
+/usr/local/bin/reseal --state-dir $state daemon install --system --with-socket --share everyone && seen "units installed"
 systemctl daemon-reload
 systemctl start reseal.socket reseal.service
 seen "started: $(of ActiveState), $(of StatusText)"
@@ -48,10 +62,24 @@ seen "secret memory of a command: $(reseal --state-dir $state doctor | grep -c m
 seen "secret memory of the daemon: $(grep -c secretmem /proc/"$pid"/maps)"
 seen "client got: $(ask secrets get canary)"
 
-# Another user.
-install -d -m 700 -o 4242 /tmp/other
-got=$(setpriv --reuid=4242 --regid=4242 --clear-groups env HOME=/tmp/other /usr/local/bin/reseal \
-    --socket $socket --no-input secrets get canary)
+# Other users: one has a grant, a service has one, a third user has none.
+seen "granted user got: $(as 4242 token --ref vault:canary)"
+got=$(as 4242 secrets get canary)
+seen "granted user by name: exit $?, got '$got'"
+useradd --system --no-create-home gateway
+cat >/etc/systemd/system/gateway.service <<UNIT
+[Service]
+Type=oneshot
+User=gateway
+Environment=HOME=/nonexistent
+StandardOutput=file:/run/gateway
+ExecStart=/usr/local/bin/reseal --daemon-user reseal --no-input token --ref vault:canary
+UNIT
+systemctl start gateway.service
+seen "granted unit got: $(cat /run/gateway)"
+got=$(as gateway token --ref vault:canary)
+seen "user of the unit elsewhere: exit $?, got '$got'"
+got=$(as 4244 token --ref vault:canary)
 seen "another user: exit $?, got '$got'"
 
 # Killed: systemd starts it again, and a client that asks meanwhile waits for its answer.

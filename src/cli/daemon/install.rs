@@ -238,7 +238,7 @@ impl Plan {
     fn next(&self, units: &[Unit]) -> Vec<String> {
         let mut next = Vec::new();
         if self.system {
-            self.next_of_system(&mut next);
+            self.next_of_system(units.len() > 1, &mut next);
         }
         let systemctl = match self.system {
             true => "systemctl",
@@ -259,12 +259,14 @@ impl Plan {
             .collect();
         next.push(format!("{systemctl} enable --now {}", names.join(" ")));
         if units.iter().any(|unit| unit.action == Action::Updated) {
-            next.push(format!("{systemctl} restart reseal.service"));
+            // systemd refuses to restart a socket whose service runs, even together with it.
+            next.push(format!("{systemctl} stop {}", names.join(" ")));
+            next.push(format!("{systemctl} start {}", names.join(" ")));
         }
         next
     }
 
-    fn next_of_system(&self, next: &mut Vec<String>) {
+    fn next_of_system(&self, with_socket: bool, next: &mut Vec<String>) {
         let users = fs::read_to_string(below(&self.prefix, Path::new("/etc/passwd")));
         let users = users.unwrap_or_default();
         let reseal = format!("reseal --state-dir {SYSTEM_STATE}");
@@ -282,7 +284,8 @@ impl Plan {
         }
         if self.credential.is_none() {
             next.push(format!("{reseal} vault slot add systemd-creds"));
-            next.push("reseal daemon install --system".to_owned());
+            let socket = if with_socket { " --with-socket" } else { "" };
+            next.push(format!("reseal daemon install --system{socket}"));
         }
     }
 }
