@@ -25,6 +25,7 @@ mod cli {
     mod pointing;
     mod probe;
     mod records;
+    mod sandbox;
     mod start;
     mod status;
     mod terminal;

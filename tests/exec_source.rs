@@ -5,11 +5,11 @@
 
 use reseal::config::{ExecProvider, LiteralEnv, ProviderConfig};
 use reseal::error::{Code, Coded};
-use reseal::reference::plan::BatchLimits;
 use reseal::reference::{SecretRef, Source};
 use reseal::secret::SecretValue;
 use reseal::source::exec::{Cache, ExecError};
 use reseal::source::{Context, SourceError, resolve_group};
+use reseal::sys::children;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -92,11 +92,8 @@ fn ask_with(
     let reference = |id: &&str| SecretRef::new(Source::Exec, "vault".parse().unwrap(), id).unwrap();
     let refs: Vec<SecretRef> = ids.iter().map(reference).collect();
     let ctx = Context {
-        env: &lookup,
-        home: None,
-        debug_exec: false,
-        batch: BatchLimits::default(),
         cache,
+        ..Context::plain(&lookup, None)
     };
     resolve_group(&ProviderConfig::Exec(provider.clone()), &alias, &refs, &ctx)
 }
@@ -426,6 +423,69 @@ fn a_user_may_use_a_command_of_root_and_not_that_of_another() {
         .arg(&program)
         .args(["--exact", name, "--nocapture"])
         .env(AS_USER, world.0.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+const BOMB: &str = "RESEAL_TEST_BOMB";
+
+/// As a user without privileges: the kernel holds root to no number of processes.
+#[test]
+fn a_command_that_multiplies_meets_a_limit_and_all_of_it_ends() {
+    let name = "a_command_that_multiplies_meets_a_limit_and_all_of_it_ends";
+    if let Some(folder) = std::env::var_os(BOMB) {
+        children::adopt_orphans().unwrap();
+        children::limit_processes(40).unwrap();
+        let folder = Path::new(&folder);
+        // The shell gives up when it can't start another one.
+        let many = ask(&provider(&folder.join("many")));
+        assert!(
+            matches!(many, Err(ExecError::ExitCode { code: 2, .. })),
+            "{many:?}"
+        );
+        assert!(children::end_descendants());
+        let mut bomb = provider(&folder.join("bomb"));
+        bomb.timeout = Duration::from_secs(2);
+        assert!(matches!(ask(&bomb), Err(ExecError::Timeout { .. })));
+        assert!(children::end_descendants());
+        let nobody = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
+        assert_eq!(nobody.unwrap_err(), rustix::io::Errno::CHILD);
+        return;
+    }
+    let world = World::new();
+    let bodies = [
+        (
+            "many",
+            "i=0; while [ $i -lt 200 ]; do /bin/sleep 600 & i=$((i+1)); done",
+        ),
+        ("bomb", "b() { b | b & }; b; exec /bin/sleep 600"),
+    ];
+    for (file, body) in bodies {
+        fs::rename(world.script(body).command, world.path(file)).unwrap();
+    }
+    let program = world.path("test");
+    // By another process: a file open for writing can't be run.
+    let copied = Command::new("/bin/cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.args(["--reuid=4244", "--regid=4244", "--clear-groups"]);
+        command.arg(&program);
+        command
+    } else {
+        Command::new(&program)
+    };
+    let output = command
+        .args(["--exact", name, "--nocapture"])
+        .env(BOMB, world.0.path())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

@@ -341,11 +341,8 @@ fn resolve(audit: &Audit<'_>, refs: &Refs, wanted: Vec<SecretRef>) -> Vec<Result
     let resolver = Resolver {
         config: &refs.config,
         context: source::Context {
-            env: &environment,
-            home: home.as_deref(),
-            debug_exec: false,
             batch: refs.config.resolution.batch,
-            cache: None,
+            ..source::Context::plain(&environment, home.as_deref())
         },
         vault: &NoVault,
     };

@@ -7,17 +7,21 @@ use super::error::{CliError, Doing, Done};
 use super::lazy::Lazy;
 use super::session::{self, UnlockArgs};
 use super::vault::unlock::LimitArgs;
-use crate::daemon::backend;
 use crate::daemon::gate::{Book, Gate, load};
+use crate::daemon::opener::Opener;
+use crate::daemon::sandbox::{self, Needs};
 use crate::daemon::trail::Trail;
-use crate::daemon::{self, Opened, Site, Stopped, Unlock};
-use crate::error::Failure;
+use crate::daemon::{self, Opened, Sandboxed, Site, Stopped, Unlock, backend, broker};
+use crate::error::{Code, Failure};
 use crate::runtime::Runtime;
+use crate::runtime::ground::{read_config, trust_of};
 use crate::runtime::open_vault::{OpenOptions, OpenVault};
 use crate::secret::SecretValue;
 use crate::store::{Options, VaultFile};
+use crate::sys::fds::close_all_but;
 use crate::vault::{Header, SubKeys};
 use clap::{Args, Subcommand};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Arguments of `daemon`.
@@ -71,16 +75,16 @@ pub fn run(context: &Context, args: DaemonArgs) -> Done {
         share: context.settings()?.daemon.share,
     };
     let stopped = if args.detached {
-        let allow_network_fs = args.unlock.allow_network_fs;
-        daemon::run_detached(site, |unlock, keys| {
-            open_handed_over(context, allow_network_fs, unlock, keys)
+        let sandbox = || enter_sandbox(context, &socket, start_broker(context)?);
+        daemon::run_detached(site, sandbox, |sandboxed, unlock, keys| {
+            open_handed_over(context, &args.unlock, sandboxed, unlock, keys)
         })
         .doing(doing)?
     } else {
         let settings = &context.settings()?.daemon;
         let mut limits = args.limits.unlock(settings.ttl, settings.idle);
         limits.strict = !limits.allow_degraded;
-        daemon::run(site, &limits, || open_here(context, &args, &limits)).doing(doing)?
+        run_here(context, site, &args.unlock, &limits).doing(doing)?
     };
     context.out.detail(match stopped {
         Stopped::Asked => "Locked: a client asked.",
@@ -91,40 +95,112 @@ pub fn run(context: &Context, args: DaemonArgs) -> Done {
     Ok(0)
 }
 
-/// Opens the vault with sub-keys from `vault unlock`; the root key never comes here.
+/// In the foreground: what the service manager or the options gave, and what a person types, opens
+/// the vault in a process of its own.
+fn run_here(
+    context: &Context,
+    site: Site<'_>,
+    how: &UnlockArgs,
+    limits: &Unlock,
+) -> Result<Stopped, Failure> {
+    let opener = Opener::start(|| {
+        let opened = session::open(context, how).map_err(CliError::into_reason)?;
+        Ok(opened.vault.vault().keys().to_secret())
+    })?;
+    close_inherited(&opener)?;
+    let broker = start_broker(context)?;
+    daemon::run(site, limits, || {
+        let sandboxed = enter_sandbox(context, site.socket, broker)?;
+        let keys = opener.keys()?;
+        open_handed_over(context, how, sandboxed, limits, &keys)
+    })
+}
+
+fn start_broker(context: &Context) -> Result<broker::Client, Failure> {
+    broker::start(broker::Surroundings {
+        state: context.state.clone(),
+        config: context.config(),
+    })
+}
+
+/// Closes what was meant for the opener, such as the descriptor with the passphrase.
+fn close_inherited(opener: &Opener) -> Result<(), Failure> {
+    let mut keep = opener.descriptors().to_vec();
+    keep.extend(daemon::manager::passed_descriptor(|name| {
+        std::env::var_os(name)
+    }));
+    close_all_but(&keep).map_err(|error| {
+        let text = format!("inherited descriptors could not be closed: {error}");
+        Failure::new(Code::DaemonUnavailable, text)
+    })
+}
+
+/// Gives up what only the broker needs from here on. A config that can't be understood names
+/// nothing; the activation tells why.
+fn enter_sandbox(
+    context: &Context,
+    socket: &Path,
+    broker: broker::Client,
+) -> Result<Sandboxed, Failure> {
+    let config = read_config(
+        &context.config(),
+        trust_of(&context.state, &context.config()),
+    );
+    let vault = session::vault_path(context).map_err(|error| error.failure)?;
+    let given_up = sandbox::enter(&Needs {
+        state: &context.state,
+        vault: &vault,
+        socket,
+        config: &config.unwrap_or_default(),
+    });
+    Ok(Sandboxed {
+        given_up,
+        broker: Arc::new(broker),
+    })
+}
+
+/// Opens the vault with sub-keys from another process, which has checked the vault against the
+/// anchor already; the root key never comes here.
 fn open_handed_over(
     context: &Context,
-    allow_network_fs: bool,
+    how: &UnlockArgs,
+    sandboxed: Sandboxed,
     unlock: &Unlock,
     keys: &SecretValue,
 ) -> Result<Opened, Failure> {
     let keys = SubKeys::from_secret(keys)?;
+    let settings = &context.settings().map_err(|error| error.failure)?.vault;
     let path = session::vault_path(context).map_err(|error| error.failure)?;
     let file = VaultFile::open(
         &path,
         Options {
-            allow_network_fs,
+            allow_network_fs: how.allow_network_fs || settings.allow_network_fs,
             ..Options::default()
         },
     )?;
     let header = Header::parse(&file.read_header()?)?;
     header.verify_with(&keys)?;
-    // The process that handed the keys over has checked the vault against the anchor already.
     let options = OpenOptions {
         authenticated: true,
+        accept_rollback: how.accept_rollback,
         ..OpenOptions::default()
     };
     let vault = OpenVault::open(file, header, keys, &context.state.anchors(), &options)?;
-    serve(context, vault, unlock)
+    let gate = gate(context, &vault);
+    let broker: Arc<broker::Client> = Arc::clone(&sandboxed.broker);
+    let runtime = Runtime::new(context.state.clone(), context.config(), vault);
+    let runtime = runtime.outside(Some(broker));
+    let report = backend::activate(&runtime, unlock)?;
+    Ok(Opened {
+        backend: Arc::new(runtime),
+        report,
+        gate,
+        sandbox: Some(sandboxed),
+    })
 }
 
-/// Opens the vault with what the service manager or the options gave; the root key is dropped.
-fn open_here(context: &Context, args: &DaemonArgs, limits: &Unlock) -> Result<Opened, Failure> {
-    let opened = session::open(context, &args.unlock).map_err(CliError::into_reason)?;
-    serve(context, opened.vault, limits)
-}
-
-fn serve(context: &Context, vault: OpenVault, unlock: &Unlock) -> Result<Opened, Failure> {
+/// Who may ask for what, and where each decision is written down.
+fn gate(context: &Context, vault: &OpenVault) -> Gate {
     let trail = Trail::open(&context.state.audit(), vault.vault().keys());
     if let Err(error) = &trail {
         let why = super::output::shown(&Failure::of(error).message);
@@ -139,11 +215,5 @@ fn serve(context: &Context, vault: OpenVault, unlock: &Unlock) -> Result<Opened,
         let text = format!("the grants can't be read, nothing is granted: {why}");
         context.out.warn(&text);
     }
-    let runtime = Runtime::new(context.state.clone(), context.config(), vault);
-    let report = backend::activate(&runtime, unlock)?;
-    Ok(Opened {
-        backend: Arc::new(runtime),
-        report,
-        gate,
-    })
+    gate
 }

@@ -4,6 +4,7 @@ mod holder;
 mod installation;
 mod keyring;
 mod openclaw;
+mod sandbox;
 
 use super::context::Context;
 use super::error::{CliError, Done};

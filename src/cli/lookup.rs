@@ -128,11 +128,9 @@ pub fn resolve_here(
     let resolver = Resolver {
         config,
         context: source::Context {
-            env: &environment,
-            home: home.as_deref(),
             debug_exec,
             batch: config.resolution.batch,
-            cache: None,
+            ..source::Context::plain(&environment, home.as_deref())
         },
         vault: &NoVault,
     };

@@ -7,12 +7,12 @@ use rustix::net::{
 };
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 
 /// The first descriptor that a service manager passes.
-const FIRST_PASSED: i32 = 3;
+const FIRST_PASSED: RawFd = 3;
 
 /// Why the service manager's wishes can't be met.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +79,7 @@ pub fn passed_listener(
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<UnixListener>, ManagerError> {
     let number = |name| env(name).and_then(|text| text.to_str()?.parse::<u32>().ok());
-    // Variables meant for another process, such as our parent, are none of ours.
-    if number("LISTEN_PID") != Some(std::process::id()) || env("LISTEN_FDS").is_none() {
+    if !is_meant_for_us(&env) {
         return Ok(None);
     }
     match number("LISTEN_FDS") {
@@ -91,6 +90,17 @@ pub fn passed_listener(
         }
         _ => Err(ManagerError::Count),
     }
+}
+
+/// The number of the descriptor that [`passed_listener`] takes, if one was passed.
+pub fn passed_descriptor(env: impl Fn(&str) -> Option<OsString>) -> Option<RawFd> {
+    is_meant_for_us(&env).then_some(FIRST_PASSED)
+}
+
+/// Variables meant for another process, such as our parent, are none of ours.
+fn is_meant_for_us(env: &impl Fn(&str) -> Option<OsString>) -> bool {
+    let pid = env("LISTEN_PID").and_then(|text| text.to_str()?.parse::<u32>().ok());
+    pid == Some(std::process::id()) && env("LISTEN_FDS").is_some()
 }
 
 /// Checks that a descriptor is a listening unix stream socket.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod broker;
 pub mod caller;
 pub mod capability;
 pub mod client;
@@ -20,7 +21,9 @@ pub mod frame;
 pub mod gate;
 pub mod log;
 pub mod manager;
+pub mod opener;
 pub mod place;
+pub mod sandbox;
 pub mod schedule;
 pub mod server;
 pub mod session;
@@ -41,7 +44,7 @@ use crate::error::{Code, Failure};
 use crate::name::{AgentId, RecordName};
 use crate::reference::SecretRef;
 use crate::runtime::refresh::{Due, Renewal};
-use crate::runtime::service::{Answer, Report, Request, SnapshotState};
+use crate::runtime::service::{Answer, Report, Request, SandboxStatus, SnapshotState};
 use crate::secret::SecretValue;
 use crate::snapshot::Event;
 use crate::sys::peer::Peer;
@@ -153,6 +156,8 @@ pub struct Opened {
     pub report: Report,
     /// Who may ask for what.
     pub gate: Gate,
+    /// What this process gave up before it had the keys, if it did.
+    pub sandbox: Option<Sandboxed>,
 }
 
 /// Where a daemon is reached, and by whom.
@@ -162,6 +167,24 @@ pub struct Site<'a> {
     pub socket: &'a Path,
     /// Who can connect to it.
     pub share: Share,
+}
+
+/// What a daemon gave up, and the process that does some of it in its place.
+pub struct Sandboxed {
+    /// What was given up.
+    pub given_up: SandboxStatus,
+    /// Who starts commands and opens files.
+    pub broker: Arc<broker::Client>,
+}
+
+impl Sandboxed {
+    /// As it stands now.
+    pub fn status(&self) -> SandboxStatus {
+        SandboxStatus {
+            broker: self.broker.is_alive().then(|| self.broker.pid()),
+            ..self.given_up.clone()
+        }
+    }
 }
 
 /// Why a daemon ended.
@@ -218,6 +241,7 @@ pub fn run(
         manager,
         signals: Some(install_signals()?),
         opened_at,
+        sandbox: opened.sandbox,
     };
     let state = server::state_text(opened.report.snapshot.state);
     let ready = format!("READY=1\nSTATUS=unlocked, snapshot {state}");
@@ -225,14 +249,19 @@ pub fn run(
 }
 
 /// Runs the daemon that [`start::spawn_detached`] started, until it locks. Must be called before
-/// the process has other threads or secrets: it forks. `open` gets the options and the sub-keys
-/// that were handed over; its failure reaches the starting process.
-pub fn run_detached(
+/// the process has other threads or secrets: it forks. `prepare` runs in the process that stays,
+/// before it has the keys; `open` gets what that gave, the options, and the sub-keys that were
+/// handed over. The failure of either reaches the starting process.
+pub fn run_detached<T>(
     site: Site<'_>,
-    open: impl FnOnce(&Unlock, &SecretValue) -> Result<Opened, Failure>,
+    prepare: impl FnOnce() -> Result<T, Failure>,
+    open: impl FnOnce(T, &Unlock, &SecretValue) -> Result<Opened, Failure>,
 ) -> Result<Stopped, Failure> {
-    let mut handover = Handover::receive()?;
-    match prepare_detached(site, &handover, open) {
+    let (mut handover, prepared) = Handover::receive(prepare)?;
+    let outcome = prepared.and_then(|prepared| {
+        prepare_detached(site, &handover, |unlock, keys| open(prepared, unlock, keys))
+    });
+    match outcome {
         Ok((server, report)) => {
             server::serve(server, |_| {
                 handover.answer(Ok(report));
@@ -273,6 +302,7 @@ fn prepare_detached(
         manager: Manager::default(),
         signals: Some(install_signals()?),
         opened_at,
+        sandbox: opened.sandbox,
     };
     Ok((server, opened.report))
 }

@@ -113,9 +113,9 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Leaves the process that started us, and takes what it hands over on standard input. Must
-    /// be called before the process has other threads or secrets.
-    pub fn receive() -> Result<Self, Failure> {
+    /// Leaves the process that started us, runs `prepare`, and takes what is handed over on
+    /// standard input. Must be called before the process has other threads or secrets.
+    pub fn receive<T>(prepare: impl FnOnce() -> T) -> Result<(Self, T), Failure> {
         let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
             .map_err(|error| StartError::NotHandedOver(error.into()))?;
         rustix::net::sockopt::socket_peercred(&input)
@@ -126,12 +126,16 @@ impl Handover {
             .map_err(|error| StartError::Spawn(error.into()))?;
         let mut wire = Wire::new(UnixStream::from(input), HAND_OVER_LIMIT)
             .map_err(StartError::NotHandedOver)?;
+        let prepared = prepare();
         match wire.read_request(MAX_FRAME)? {
-            (Ask::Unlock(unlock), mut secrets) if secrets.len() == 1 => Ok(Self {
-                wire,
-                unlock,
-                keys: secrets.remove(0),
-            }),
+            (Ask::Unlock(unlock), mut secrets) if secrets.len() == 1 => {
+                let handover = Self {
+                    wire,
+                    unlock,
+                    keys: secrets.remove(0),
+                };
+                Ok((handover, prepared))
+            }
             _ => Err(FrameError::Body.into()),
         }
     }

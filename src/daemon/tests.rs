@@ -25,6 +25,7 @@ fn opened() -> Opened {
         backend: Arc::new(Fake::new(1, Vec::new())),
         report: report(3),
         gate: Gate::closed(),
+        sandbox: None,
     }
 }
 
@@ -99,15 +100,19 @@ fn child() {
     let outcome = if let Some(socket) = role.strip_prefix("foreground=") {
         run(site(socket), &UNLOCK, || Ok(opened()))
     } else if let Some(socket) = role.strip_prefix("detached=") {
-        run_detached(site(socket), |unlock, keys| {
-            assert_eq!(*unlock, UNLOCK);
-            if keys.expose() == KEYS {
-                wrong_with_us(&session)?;
-                Ok(opened())
-            } else {
-                Err(Failure::new(Code::SlotNoMatch, "these are not the keys"))
-            }
-        })
+        run_detached(
+            site(socket),
+            || Ok(()),
+            |(), unlock, keys| {
+                assert_eq!(*unlock, UNLOCK);
+                if keys.expose() == KEYS {
+                    wrong_with_us(&session)?;
+                    Ok(opened())
+                } else {
+                    Err(Failure::new(Code::SlotNoMatch, "these are not the keys"))
+                }
+            },
+        )
     } else {
         return;
     };

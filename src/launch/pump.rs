@@ -47,6 +47,7 @@ pub(super) fn run(image: Image, patterns: &Patterns) -> io::Result<u8> {
             folder: None,
             stdio,
             session: false,
+            bound: false,
         },
     )?;
     let exit = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {

@@ -181,6 +181,7 @@ fn start(file: &Path, words: &[String], variables: &Variables<'_>) -> io::Result
         folder: None,
         stdio: [Stdio::null(), Stdio::null(), Stdio::null()],
         session: true,
+        bound: false,
     };
     spawn::start(image, setup)
 }

@@ -13,7 +13,8 @@ use crate::profile::order::{self, Query};
 use crate::profile::{Profile, State, Store};
 use crate::reference::{Defaults, SecretRef};
 use crate::snapshot::Wanted;
-use crate::store::{StateDir, files};
+use crate::source::{Outside, Unopened};
+use crate::store::{StateDir, StoreError, files};
 use crate::sys::clock;
 use crate::time::UnixMs;
 use std::collections::BTreeSet;
@@ -84,10 +85,11 @@ impl Ground {
     /// # Errors
     /// `config.invalid`, `profiles.invalid` with the place; `file.*`.
     pub fn read(state: &StateDir, config: &Path) -> Result<Self, Failure> {
-        Self::read_again(state, config, None)
+        Self::read_again(state, config, None, None)
     }
 
-    /// [`Ground::read`], with the config of `known` if the file still holds the same text.
+    /// [`Ground::read`], with the config of `known` if the file still holds the same text. A config
+    /// that this process may not open is opened by `outside`.
     ///
     /// # Errors
     /// As [`Ground::read`].
@@ -95,8 +97,9 @@ impl Ground {
         state: &StateDir,
         path: &Path,
         known: Option<&Ground>,
+        outside: Option<&dyn Outside>,
     ) -> Result<Self, Failure> {
-        let text = read_text(path)?;
+        let text = read_config_text(path, outside)?;
         let mut origin = Origin {
             file: path.display().to_string(),
             trust: trust_of(state, path),
@@ -229,6 +232,23 @@ pub fn read_config(path: &Path, trust: Trust) -> Result<Config, Failure> {
     parse_config(text.as_deref(), &path.display().to_string(), trust)
 }
 
+/// The text of the config; one that this process may not open is opened by `outside`.
+fn read_config_text(path: &Path, outside: Option<&dyn Outside>) -> Result<Option<String>, Failure> {
+    let bytes = match (files::read(path, files::MAX_STATE_FILE), outside) {
+        (Err(StoreError::Io { source, .. }), Some(outside))
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            match outside.open_config() {
+                Ok(file) => Some(files::read_opened(file, path, files::MAX_STATE_FILE)?),
+                Err(Unopened::System(error)) => return Err(unreadable(path, &error.into())),
+                Err(Unopened::Refused(failure)) => return Err(failure),
+            }
+        }
+        (read, _) => read?,
+    };
+    bytes.map(|bytes| text_of(bytes, path)).transpose()
+}
+
 fn parse_config(text: Option<&str>, file: &str, trust: Trust) -> Result<Config, Failure> {
     let Some(text) = text else {
         return Ok(Config::default());
@@ -298,10 +318,12 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, Failure> {
-    let Some(bytes) = files::read(path, files::MAX_STATE_FILE)? else {
-        return Ok(None);
-    };
-    String::from_utf8(bytes).map(Some).map_err(|error| {
+    let bytes = files::read(path, files::MAX_STATE_FILE)?;
+    bytes.map(|bytes| text_of(bytes, path)).transpose()
+}
+
+fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let text = format!("{} is not UTF-8 text (byte {at})", path.display());
         Failure::new(Code::ProfilesInvalid, text)

@@ -23,7 +23,7 @@ use crate::net::Http;
 use crate::reference::{SecretRef, Source};
 use crate::secret::{MAX_VALUE, SecretValue};
 use crate::snapshot::{Event, Machine};
-use crate::source;
+use crate::source::{self, Outside};
 use crate::store::{Options, StateDir, VaultFile};
 use crate::sys::clock;
 use crate::vault::{Change, Expect, Header, Meta, RecordKind, SubKeys};
@@ -35,9 +35,9 @@ use std::time::Duration;
 /// The opened vault of a state folder, the snapshot, and what is needed to build a new one.
 /// Answers many callers at once.
 pub struct Runtime {
-    state: StateDir,
-    config: PathBuf,
-    debug_exec: bool,
+    pub(super) state: StateDir,
+    pub(super) config: PathBuf,
+    pub(super) debug_exec: bool,
     /// `None` once it is locked.
     vault: Mutex<Option<OpenVault>>,
     pub(super) others: OtherVaults,
@@ -49,8 +49,9 @@ pub struct Runtime {
     pub(super) changed: Mutex<BTreeSet<SecretRef>>,
     /// Held while a snapshot is built, so that builds follow each other.
     pub(super) building: Mutex<()>,
-    ground: Mutex<Option<Arc<Ground>>>,
+    pub(super) ground: Mutex<Option<Arc<Ground>>>,
     pub(super) exec_cache: source::exec::Cache,
+    pub(super) outside: Option<Arc<dyn Outside>>,
 }
 
 impl Runtime {
@@ -70,12 +71,19 @@ impl Runtime {
             building: Mutex::new(()),
             ground: Mutex::new(None),
             exec_cache: source::exec::Cache::default(),
+            outside: None,
         }
     }
 
     /// Lets the stderr of exec providers through.
     pub fn debug_exec(mut self, yes: bool) -> Self {
         self.debug_exec = yes;
+        self
+    }
+
+    /// Starts commands and opens files of the config through this, instead of by itself.
+    pub fn outside(mut self, outside: Option<Arc<dyn Outside>>) -> Self {
+        self.outside = outside;
         self
     }
 
@@ -264,38 +272,6 @@ impl Runtime {
             };
             resolver.resolve(refs)
         })
-    }
-
-    /// Lends this process's surroundings to a source.
-    pub(super) fn with_context<T>(
-        &self,
-        config: &Config,
-        act: impl FnOnce(source::Context<'_>) -> T,
-    ) -> T {
-        let home = std::env::home_dir();
-        let env = |name: &str| std::env::var_os(name);
-        act(source::Context {
-            env: &env,
-            home: home.as_deref(),
-            debug_exec: self.debug_exec,
-            batch: config.resolution.batch,
-            cache: Some(&self.exec_cache),
-        })
-    }
-
-    /// Config and profiles as they were read last; reads them if they were not read yet.
-    pub(super) fn ground(&self) -> Result<Arc<Ground>, Failure> {
-        let known = held(&self.ground).clone();
-        known.map_or_else(|| self.fresh_ground(), Ok)
-    }
-
-    /// Reads config and profiles anew.
-    pub(super) fn fresh_ground(&self) -> Result<Arc<Ground>, Failure> {
-        let known = held(&self.ground).clone();
-        let read = Ground::read_again(&self.state, &self.config, known.as_deref())?;
-        let read = Arc::new(read);
-        *held(&self.ground) = Some(Arc::clone(&read));
-        Ok(read)
     }
 
     pub(super) fn is_locked(&self) -> bool {

@@ -5,6 +5,7 @@
 //! | `service` | what can be asked: requests, replies, values beside them |
 //! | `local` | [`Runtime`]: answers requests; [`local::Local`] does for one command |
 //! | `open_vault` | the vault file, the opened vault and the anchor, held together |
+//! | `surroundings` | what a runtime has around it |
 //! | `ground` | what is read from config and profiles: every ref, active or not |
 //! | `resolve` | refs to values, grouped and in parallel |
 //! | `refresh` | a fresh access token of an OAuth record; the only sender of refresh tokens |
@@ -31,6 +32,7 @@ pub mod refresh;
 pub mod resolve;
 pub mod service;
 pub mod status;
+mod surroundings;
 mod values;
 
 pub use local::Runtime;

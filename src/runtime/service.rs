@@ -408,6 +408,23 @@ pub struct DaemonStatus {
     pub ttl_remaining_ms: Option<u64>,
     /// Milliseconds until it locks if nobody asks anything; absent if there is no such limit.
     pub idle_remaining_ms: Option<u64>,
+    /// What it gave up; absent from daemons that give up nothing.
+    #[serde(default)]
+    pub sandbox: Option<SandboxStatus>,
+}
+
+/// What the daemon gave up for good, before it had a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxStatus {
+    /// The version of Landlock that holds it; absent where the kernel has none.
+    pub landlock: Option<u32>,
+    /// A filter holds it from system calls that it does not need.
+    pub seccomp: bool,
+    /// No memory of it is both written and executed.
+    pub write_xor_execute: bool,
+    /// The process that runs commands and opens files for it; absent once that has ended.
+    pub broker: Option<u32>,
 }
 
 /// The snapshot of resolved values.

@@ -8,7 +8,10 @@
 pub mod env;
 pub mod exec;
 pub mod file;
+mod outside;
 pub mod path;
+
+pub use outside::{Outside, Refused, Unopened};
 
 use crate::config::ProviderConfig;
 use crate::error::{Code, Coded};
@@ -17,7 +20,9 @@ use crate::reference::plan::BatchLimits;
 use crate::reference::{SecretRef, Source};
 use crate::secret::SecretValue;
 use std::ffi::OsString;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What the caller lends to the sources: its environment, its home, its settings.
 #[derive(Clone, Copy)]
@@ -32,6 +37,29 @@ pub struct Context<'a> {
     pub batch: BatchLimits,
     /// Where answers of exec providers with `cacheTtlMs` are kept; `None` keeps nothing.
     pub cache: Option<&'a exec::Cache>,
+    /// Who starts commands and opens files, if this process may not do so itself.
+    pub outside: Option<&'a Arc<dyn Outside>>,
+    /// The socket of whoever waits for a command's answer; once its other end is closed, nobody
+    /// does.
+    pub asker: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> Context<'a> {
+    /// Sources in the caller's own process, with nothing but its environment and its home.
+    pub fn plain(
+        env: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
+        home: Option<&'a Path>,
+    ) -> Self {
+        Self {
+            env,
+            home,
+            debug_exec: false,
+            batch: BatchLimits::default(),
+            cache: None,
+            outside: None,
+            asker: None,
+        }
+    }
 }
 
 /// Resolves the refs of one provider together; answers are in their order. `alias` names the
@@ -61,7 +89,7 @@ pub fn resolve_group(
             ids.iter().map(value).collect()
         }
         ProviderConfig::File(provider) => {
-            let values = file::resolve(alias.as_str(), provider, &ids, ctx.home);
+            let values = file::resolve(alias.as_str(), provider, &ids, ctx);
             values.into_iter().map(|value| Ok(value?)).collect()
         }
         ProviderConfig::Exec(provider) => {

@@ -12,7 +12,7 @@ use crate::sys;
 use rustix::fs::{Gid, Mode, Uid};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -68,6 +68,24 @@ pub fn read_guarded(
         })
     });
     Ok(Some((bytes, guarded)))
+}
+
+/// Reads a file that somebody opened, of at most `max` bytes. `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_opened(file: OwnedFd, path: &Path, max: usize) -> Result<Vec<u8>, StoreError> {
+    let mut file = File::from(file);
+    check_regular(&file, path)?;
+    read_bounded(&mut file, path, max)
+}
+
+/// Opens a file for [`read_opened`] by another process.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
+    open_without_waiting(path).map(OwnedFd::from)
 }
 
 /// Reads a file that holds a secret, straight into locked memory. It must be ours or root's and
@@ -326,11 +344,19 @@ fn is_trusted(metadata: &fs::Metadata) -> bool {
 }
 
 fn open_regular(path: &Path) -> Result<File, StoreError> {
-    let file = fs::OpenOptions::new()
+    let file = open_without_waiting(path).map_err(StoreError::io("open", path))?;
+    check_regular(&file, path)?;
+    Ok(file)
+}
+
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
-        .map_err(StoreError::io("open", path))?;
+}
+
+fn check_regular(file: &File, path: &Path) -> Result<(), StoreError> {
     let metadata = file.metadata().map_err(StoreError::io("look at", path))?;
     if !metadata.is_file() {
         let why = "is not a regular file";
@@ -339,7 +365,7 @@ fn open_regular(path: &Path) -> Result<File, StoreError> {
             why,
         });
     }
-    Ok(file)
+    Ok(())
 }
 
 fn read_bounded(file: &mut File, path: &Path, max: usize) -> Result<Vec<u8>, StoreError> {

@@ -59,6 +59,40 @@ pub fn close_at_exec() -> io::Result<()> {
     }
 }
 
+/// Closes every descriptor but the standard streams and those given: what this process was started
+/// with, and copies of what another has open, which would keep it open. To be called while nothing
+/// in this process owns another one.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.unsigned_abs()).collect();
+    keep.sort_unstable();
+    let mut from = 3;
+    for fd in keep.into_iter().filter(|fd| *fd >= 3).chain([u32::MAX]) {
+        if from < fd {
+            close_range(from, fd - 1)?;
+        }
+        from = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Closes one descriptor that a forked child has a copy of, and that nothing in it will use.
+pub fn close_copy(fd: RawFd) {
+    // SAFETY: closes a number. The caller vouches that nothing in this process uses it again.
+    unsafe { libc::close(fd) };
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: takes three numbers. That nothing owns what is closed is what the caller of
+    // `close_all_but` vouches for.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

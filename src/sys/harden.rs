@@ -9,6 +9,10 @@
 //! | `RLIMIT_CORE` 0 | soft limit | both limits | yes |
 //! | umask 077 | yes | yes | yes |
 //! | `PR_SET_NO_NEW_PRIVS` | no | yes | yes, for ever: `sudo` fails in the child |
+//! | descriptors from outside closed | no | yes | none reaches a child in any case |
+//!
+//! What the daemon gives up beyond that, once nothing has to be started any more, is the business
+//! of `daemon::sandbox`.
 //!
 //! A command may be `run`, whose child is the user's own program and must find the limits and the
 //! umask that the user has: [`release`] gives both back between fork and exec, or just before this

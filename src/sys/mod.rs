@@ -1,18 +1,21 @@
 //! The system edge: the only module with `unsafe`.
 //!
-//! Locked memory, process hardening, peer credentials, descriptors, the terminal. Nothing here
-//! knows what a vault is.
+//! Locked memory, process hardening and confinement, child processes, peer credentials,
+//! descriptors, the terminal. Nothing here knows what a vault is.
 
 pub mod alloc;
 pub mod arena;
+pub mod children;
 pub mod clock;
 pub mod defer;
 pub mod detach;
 pub mod fds;
 pub mod forward;
 pub mod harden;
+pub mod landlock;
 pub mod peer;
 pub mod random;
+pub mod seccomp;
 pub mod signals;
 pub mod spawn;
 pub mod tty;

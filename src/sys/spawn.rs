@@ -224,6 +224,8 @@ pub struct Setup {
     pub stdio: [Stdio; 3],
     /// Starts a new session, hence a new process group, without a controlling terminal.
     pub session: bool,
+    /// Kills the program when the thread that started it ends.
+    pub bound: bool,
 }
 
 /// Starts a program as a child. Returns once the kernel has accepted or refused it. The caller
@@ -236,8 +238,12 @@ pub fn start(image: Image, setup: Setup) -> io::Result<Child> {
     if let Some(folder) = setup.folder {
         command.current_dir(folder);
     }
-    let session = setup.session;
+    let Setup { session, bound, .. } = setup;
     let enter = move || {
+        if bound {
+            let signal = Some(rustix::process::Signal::KILL);
+            rustix::process::set_parent_process_death_signal(signal)?;
+        }
         if session {
             rustix::process::setsid()?;
         }
@@ -308,6 +314,7 @@ mod tests {
             folder: None,
             stdio: [Stdio::null(), Stdio::null(), Stdio::null()],
             session: true,
+            bound: false,
         };
         assert!(start(image, setup).unwrap().wait().unwrap().success());
     }
@@ -332,6 +339,7 @@ mod tests {
                 folder: None,
                 stdio,
                 session: false,
+                bound: false,
             },
         )?;
         Ok(child.wait()?.success())

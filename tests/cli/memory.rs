@@ -78,8 +78,8 @@ fn scanner(world: &World, way: &str) -> Command {
 }
 
 /// A process's memory as it is.
-fn scan(world: &World, child: &Child) -> Hits {
-    let output = scanner(world, "now").arg(child.id().to_string()).output();
+fn scan(world: &World, pid: u32) -> Hits {
+    let output = scanner(world, "now").arg(pid.to_string()).output();
     let output = output.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -203,13 +203,28 @@ fn an_unlocked_daemon_holds_values_in_locked_memory_only() {
     let world = populated();
     let mut child = daemon(&world, false, &[]);
     use_daemon(&world);
-    let found = scan(&world, &child);
+    let found = scan(&world, child.id());
     // What is in use is found: the search works. What was asked for once is not there any more.
     let expected = [REPLACED, FILED, FETCHED].map(|secret| {
         let index = ALL.iter().position(|known| *known == secret).unwrap();
         (index, "arena".to_owned())
     });
     assert_eq!(found, expected);
+    world.run(&["vault", "lock"]).ok();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn values_of_commands_and_files_leave_nothing_in_the_broker() {
+    if !may_look() {
+        return;
+    }
+    let world = populated();
+    let mut child = daemon(&world, false, &[]);
+    use_daemon(&world);
+    let status = world.run(&["--json", "vault", "status"]).ok().json();
+    let broker = status["daemon"]["sandbox"]["broker"].as_u64().unwrap();
+    assert_eq!(scan(&world, u32::try_from(broker).unwrap()), Hits::new());
     world.run(&["vault", "lock"]).ok();
     assert!(child.wait().unwrap().success());
 }
@@ -222,7 +237,7 @@ fn root_finds_nothing_in_an_unlocked_daemon_with_secret_memory() {
     let world = populated();
     let mut child = daemon(&world, true, &[]);
     use_daemon(&world);
-    assert_eq!(scan(&world, &child), Hits::new());
+    assert_eq!(scan(&world, child.id()), Hits::new());
     world.run(&["vault", "lock"]).ok();
     assert!(child.wait().unwrap().success());
 }

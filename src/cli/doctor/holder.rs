@@ -1,6 +1,6 @@
 //! What the daemon knows: how it stands, its snapshot, and the refs that lead nowhere.
 
-use super::{Findings, Severity};
+use super::{Findings, Severity, sandbox};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, advice};
 use crate::cli::session;
@@ -25,6 +25,7 @@ pub(super) fn check(context: &Context, findings: &mut Findings) {
         Ok(Some(client)) => ask(client, findings),
         Ok(None) => {
             findings.ok(CHECK, "none runs");
+            sandbox::of_kernel(findings);
             let message = "not resolved: the vault is locked (`reseal secrets resolve` does it)";
             findings.add("refs", Severity::Note, message, None);
         }
@@ -45,6 +46,7 @@ fn ask(mut client: Client, findings: &mut Findings) {
                 return;
             };
             check_version(status.daemon.as_ref(), findings);
+            sandbox::of_daemon(status.daemon.as_ref(), findings);
             check_snapshot(&status.snapshot, findings);
         }
         Err(error) => {

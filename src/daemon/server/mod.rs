@@ -25,7 +25,7 @@ use super::manager::Manager;
 use super::place::Place;
 use super::session::{Clock, Flag, Session};
 use super::wire::Wire;
-use super::{Backend, Stopped, Unlock};
+use super::{Backend, Sandboxed, Stopped, Unlock};
 use crate::runtime::service::DaemonStatus;
 use crate::sys::peer::Peer;
 use crate::sys::signals::Signals;
@@ -109,6 +109,8 @@ pub struct Server {
     pub signals: Option<Signals>,
     /// When the backend began to read its files.
     pub opened_at: SystemTime,
+    /// What this process gave up.
+    pub sandbox: Option<Sandboxed>,
 }
 
 /// Serves until the vault locks. `ready` is called once everything is in place; it gets the
@@ -138,6 +140,7 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
         reload: Flag::new()?,
         look: upkeep::Look::new()?,
         renewals: renewals::Wake::new()?,
+        sandbox: server.sandbox,
     });
     let since = server.opened_at.checked_sub(STAMP_SLACK);
     upkeep::start(&shared, since.unwrap_or(SystemTime::UNIX_EPOCH))?;
@@ -145,6 +148,10 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
     shared
         .log
         .line(format_args!("serving, process {}", std::process::id()));
+    if let Some(sandbox) = &shared.sandbox {
+        let text = super::sandbox::text(&sandbox.status());
+        shared.log.line(format_args!("sandbox: {text}"));
+    }
     ready(&shared.manager);
     let outcome = accept_until_stopped(&shared, &listener, signals.as_ref());
     match &outcome {
@@ -187,6 +194,7 @@ struct Shared {
     look: upkeep::Look,
     /// Asks for a look at the accounts.
     renewals: renewals::Wake,
+    sandbox: Option<Sandboxed>,
 }
 
 #[derive(Default)]
@@ -251,6 +259,7 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ttl_remaining_ms,
             idle_remaining_ms,
+            sandbox: self.sandbox.as_ref().map(Sandboxed::status),
         }
     }
 }

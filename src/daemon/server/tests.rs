@@ -55,6 +55,7 @@ impl Rig {
             manager: Manager::default(),
             signals: None,
             opened_at: SystemTime::now(),
+            sandbox: None,
         };
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || serve(server, |_| tell.send(()).unwrap()).unwrap());

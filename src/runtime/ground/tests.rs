@@ -18,7 +18,7 @@ fn a_config_is_read_again_if_its_text_or_its_trust_changed() {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     };
-    let read = |known| Ground::read_again(&state, &path, known);
+    let read = |known| Ground::read_again(&state, &path, known, None);
 
     write("one");
     let first = read(None).unwrap();

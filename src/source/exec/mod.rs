@@ -16,9 +16,10 @@ mod process;
 pub mod response;
 
 pub use cache::{Cache, MAX_CACHED};
+pub use process::Written;
 
-use super::Context;
 use super::path::PathError;
+use super::{Context, Refused};
 use crate::config::{ExecProvider, Hook, LiteralEnv};
 use crate::error::{Code, Coded};
 use crate::secret::{MAX_VALUE, SecretValue};
@@ -106,16 +107,36 @@ fn ask(
     let mut pause = FIRST_PAUSE;
     let mut left = provider.retries;
     loop {
-        match call(alias, provider, request.as_bytes(), ctx) {
+        let answer = match ctx.outside {
+            Some(outside) => outside
+                .exec(alias, ids, provider)
+                .map_err(ExecError::Refused),
+            None => call(alias, provider, request.as_bytes(), ctx),
+        };
+        match answer {
             Err(error) if left > 0 && error.may_pass() => {
                 left -= 1;
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             Err(error) => return Err(error),
-            Ok(output) => return response::parse(alias, ids, output.stdout(), provider.json_only),
+            Ok(written) => return response::parse(alias, ids, written.bytes(), provider.json_only),
         }
     }
+}
+
+/// One run of a provider's command, here: its checks, its limits, and what it wrote. For whoever
+/// runs commands on behalf of others, who read the answer.
+///
+/// # Errors
+/// The command fails a check, can't be started, breaks a limit, or ends with another code than 0.
+pub fn run_once(
+    alias: &str,
+    provider: &ExecProvider,
+    ids: &[&str],
+    ctx: &Context<'_>,
+) -> Result<Written, ExecError> {
+    call(alias, provider, request(alias, ids).as_bytes(), ctx)
 }
 
 /// Runs a hook: the same checks and limits as a provider's command, `message` on its stdin, its
@@ -125,6 +146,9 @@ fn ask(
 /// # Errors
 /// The command fails a check, can't be started, takes too long, or ends with another code than 0.
 pub fn notify(hook: &Hook, message: &[u8], ctx: &Context<'_>) -> Result<(), ExecError> {
+    if let Some(outside) = ctx.outside {
+        return outside.hook(message, hook).map_err(ExecError::Refused);
+    }
     let provider = ExecProvider {
         command: hook.command.clone(),
         args: hook.args.clone(),
@@ -156,7 +180,7 @@ fn call(
     provider: &ExecProvider,
     request: &[u8],
     ctx: &Context<'_>,
-) -> Result<process::Output, ExecError> {
+) -> Result<Written, ExecError> {
     let alias_owned = || alias.to_owned();
     let not_started = |error: &std::io::Error| ExecError::NotStarted {
         alias: alias_owned(),
@@ -178,6 +202,7 @@ fn call(
         silence: provider.no_output_timeout,
         output: max,
         show_stderr: ctx.debug_exec,
+        asker: ctx.asker,
     };
     let output = process::exchange(image, folder, request, &limits).map_err(|stop| match stop {
         process::Stop::System(error) => not_started(&error),
@@ -190,9 +215,13 @@ fn call(
             alias: alias_owned(),
             millis: provider.no_output_timeout.as_millis(),
         },
+        process::Stop::Abandoned => ExecError::NotStarted {
+            alias: alias_owned(),
+            reason: "nobody waits for its answer any more".to_owned(),
+        },
     })?;
     match output.end() {
-        process::End::Code(0) => Ok(output),
+        process::End::Code(0) => Ok(output.written),
         process::End::Code(code) => Err(ExecError::ExitCode {
             alias: alias_owned(),
             code,
@@ -241,6 +270,9 @@ pub enum ExecError {
     /// The command fails a check.
     #[error(transparent)]
     Path(PathError),
+    /// Whoever runs commands for this process says why it has no answer.
+    #[error(transparent)]
+    Refused(Refused),
     /// Over `maxRefsPerProvider`.
     #[error("Exec provider \"{alias}\" exceeded maxRefsPerProvider ({max}).")]
     TooManyRefs { alias: String, max: usize },
@@ -302,11 +334,14 @@ pub enum ExecError {
 
 impl ExecError {
     /// True if the same call may succeed a moment later.
-    fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            ExecError::NotStarted { .. } | ExecError::Timeout { .. } | ExecError::Silence { .. }
-        )
+    pub fn may_pass(&self) -> bool {
+        match self {
+            ExecError::Refused(refused) => refused.may_pass,
+            ExecError::NotStarted { .. }
+            | ExecError::Timeout { .. }
+            | ExecError::Silence { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -314,6 +349,7 @@ impl Coded for ExecError {
     fn code(&self) -> Code {
         match self {
             ExecError::Path(error) => error.code(),
+            ExecError::Refused(refused) => refused.failure.code,
             ExecError::TooManyRefs { .. } | ExecError::RequestTooLarge { .. } => Code::RefLimit,
             ExecError::NotStarted { .. }
             | ExecError::Timeout { .. }

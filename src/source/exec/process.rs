@@ -2,7 +2,8 @@
 //!
 //! Invariants: every wait has a deadline; whatever goes wrong, the command's whole process group is
 //! killed and the command is reaped. The command's exit ends the answer: what a descendant writes
-//! later, or that it keeps a pipe open, does not matter.
+//! later, or that it keeps a pipe open, does not matter. What left the group is not in reach here:
+//! the daemon's broker ends that, too.
 
 use crate::sys::arena::LockedBytes;
 use crate::sys::spawn::{self, Image, Setup};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
@@ -24,7 +25,7 @@ const CHUNK: usize = 16 << 10;
 const REAP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The limits of one call.
-pub(super) struct Limits {
+pub(super) struct Limits<'a> {
     /// The longest time in all.
     pub timeout: Duration,
     /// The longest time without a byte on stdout or stderr.
@@ -33,6 +34,8 @@ pub(super) struct Limits {
     pub output: usize,
     /// Copies stderr to ours.
     pub show_stderr: bool,
+    /// Whoever waits for the answer: when the other end of this socket is closed, nobody does.
+    pub asker: Option<BorrowedFd<'a>>,
 }
 
 /// Why there is no output.
@@ -45,6 +48,8 @@ pub(super) enum Stop {
     Timeout,
     /// Over [`Limits::silence`].
     Silence,
+    /// Nobody waits for the answer any more.
+    Abandoned,
 }
 
 impl From<Errno> for Stop {
@@ -53,10 +58,37 @@ impl From<Errno> for Stop {
     }
 }
 
-/// What a command wrote on stdout, and how it ended.
-pub(super) struct Output {
+/// What a command wrote on stdout.
+pub struct Written {
     buffer: LockedBytes,
     len: usize,
+}
+
+impl Written {
+    /// All of a block that somebody else has filled.
+    pub fn whole(buffer: LockedBytes) -> Self {
+        Self {
+            len: buffer.len(),
+            buffer,
+        }
+    }
+
+    /// What stood on stdout.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.as_slice()[..self.len]
+    }
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Written({} bytes)", self.len)
+    }
+}
+
+/// What a command wrote on stdout, and how it ended.
+pub(super) struct Output {
+    /// What it wrote.
+    pub written: Written,
     status: ExitStatus,
 }
 
@@ -69,11 +101,6 @@ pub(super) enum End {
 }
 
 impl Output {
-    /// What stood on stdout.
-    pub fn stdout(&self) -> &[u8] {
-        &self.buffer.as_slice()[..self.len]
-    }
-
     /// How the command ended.
     pub fn end(&self) -> End {
         match self.status.code() {
@@ -88,7 +115,7 @@ pub(super) fn exchange(
     image: Image,
     folder: PathBuf,
     request: &[u8],
-    limits: &Limits,
+    limits: &Limits<'_>,
 ) -> Result<Output, Stop> {
     // The other ends close with `Setup`, inside `start`: an end of file is seen as soon as the
     // command and its descendants are gone.
@@ -108,6 +135,7 @@ pub(super) fn exchange(
         folder: Some(folder),
         stdio,
         session: true,
+        bound: true,
     };
     let mut running = Running::new(spawn::start(image, setup).map_err(Stop::System)?)?;
     let mut pipes = Pipes {
@@ -122,9 +150,9 @@ pub(super) fn exchange(
     };
     pipes.run(&running.exit, started)?;
     let status = running.reap().map_err(Stop::System)?;
+    let Collected { buffer, len, .. } = pipes.kept;
     Ok(Output {
-        buffer: pipes.kept.buffer,
-        len: pipes.kept.len,
+        written: Written { buffer, len },
         status,
     })
 }
@@ -222,7 +250,7 @@ struct Pipes<'a> {
     scratch: LockedBytes,
     /// Bytes of stdout and stderr together.
     seen: usize,
-    limits: &'a Limits,
+    limits: &'a Limits<'a>,
 }
 
 impl Pipes<'_> {
@@ -239,6 +267,9 @@ impl Pipes<'_> {
                 return Err(Stop::Silence);
             }
             let exited = self.wait(exit, deadline.min(quiet_until) - now)?;
+            if !exited && self.is_abandoned()? {
+                return Err(Stop::Abandoned);
+            }
             let before = self.seen;
             self.send()?;
             self.receive()?;
@@ -257,8 +288,23 @@ impl Pipes<'_> {
         fds.extend(self.stdin.iter().map(|fd| PollFd::new(fd, PollFlags::OUT)));
         let ours = self.stdout.iter().chain(&self.stderr);
         fds.extend(ours.map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let asker = self.limits.asker.iter();
+        fds.extend(asker.map(|fd| PollFd::new(fd, PollFlags::empty())));
         match poll(&mut fds, Some(&timespec(time))) {
             Ok(_) => Ok(!fds[0].revents().is_empty()),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True once nobody waits for the answer.
+    fn is_abandoned(&self) -> Result<bool, Stop> {
+        let Some(asker) = &self.limits.asker else {
+            return Ok(false);
+        };
+        let mut fds = [PollFd::new(asker, PollFlags::empty())];
+        match poll(&mut fds, Some(&timespec(Duration::ZERO))) {
+            Ok(count) => Ok(count > 0),
             Err(Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }

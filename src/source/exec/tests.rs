@@ -284,11 +284,8 @@ fn none(_: &str) -> Option<OsString> {
 
 fn ctx<'a>(cache: Option<&'a Cache>) -> Context<'a> {
     Context {
-        env: &none,
-        home: None,
-        debug_exec: false,
-        batch: BatchLimits::default(),
         cache,
+        ..Context::plain(&none, None)
     }
 }
 

@@ -8,14 +8,16 @@
 //! check is made on what was opened. The content goes from `read` into locked memory.
 
 use super::path::{self, PathError, PathProblem};
+use super::{Context, Outside, Unopened};
 use crate::config::{FileMode, FileProvider};
 use crate::document::extract::{self as json, Miss, Place, Shape};
-use crate::error::{Code, Coded};
+use crate::error::{Code, Coded, Failure};
 use crate::reference::SINGLE_VALUE_ID;
 use crate::secret::{MAX_VALUE, SecretValue};
 use rustix::fs::{Mode, OFlags, Stat};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -30,7 +32,7 @@ pub fn resolve(
     alias: &str,
     provider: &FileProvider,
     ids: &[&str],
-    home: Option<&Path>,
+    ctx: &Context<'_>,
 ) -> Vec<Result<SecretValue, FileError>> {
     let alias_owned = || alias.to_owned();
     let refused = |problem| {
@@ -42,7 +44,7 @@ pub fn resolve(
             problem,
         })
     };
-    let path = provider.path.expand(home).ok_or(PathProblem::NoHome);
+    let path = provider.path.expand(ctx.home).ok_or(PathProblem::NoHome);
     let path = path.and_then(|path| match path.is_absolute() {
         true => Ok(path),
         false => Err(PathProblem::Relative),
@@ -53,9 +55,14 @@ pub fn resolve(
             path,
             max,
             insecure: provider.allow_insecure_path,
+            outside: ctx.outside.map(|outside| {
+                let (alias, provider) = (alias.to_owned(), provider.clone());
+                (Arc::clone(outside), alias, provider)
+            }),
         };
         in_time(&STUCK, provider.timeout, move || read(&request)).map_err(|stop| match stop {
             Stop::Problem(problem) => refused(problem),
+            Stop::Refused(failure) => FileError::Refused(failure),
             Stop::TooLarge => FileError::TooLarge {
                 alias: alias_owned(),
                 max,
@@ -150,12 +157,15 @@ struct Request {
     path: PathBuf,
     max: usize,
     insecure: bool,
+    /// Who opens the file of which provider, if this process may not.
+    outside: Option<(Arc<dyn Outside>, String, FileProvider)>,
 }
 
 /// Why there is no content.
 #[derive(Debug)]
 enum Stop {
     Problem(PathProblem),
+    Refused(Failure),
     TooLarge,
     Timeout,
     TooManyStuck,
@@ -198,11 +208,28 @@ fn in_time(
     receiver.try_recv().unwrap_or(Err(Stop::Timeout))
 }
 
-fn read(request: &Request) -> Result<SecretValue, Stop> {
+/// Opens the file of a provider, without following a symlink and without waiting; checks nothing.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &std::path::Path) -> rustix::io::Result<OwnedFd> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = rustix::fs::open(&request.path, flags, Mode::empty())
-        .map_err(|error| Stop::Problem(PathProblem::of_open(error)))?;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+fn opened(request: &Request) -> Result<OwnedFd, Unopened> {
+    match &request.outside {
+        Some((outside, alias, provider)) => outside.open(alias, provider),
+        None => open(&request.path).map_err(Unopened::System),
+    }
+}
+
+fn read(request: &Request) -> Result<SecretValue, Stop> {
+    let opened = opened(request).map_err(|why| match why {
+        Unopened::System(error) => Stop::Problem(PathProblem::of_open(error)),
+        Unopened::Refused(failure) => Stop::Refused(failure),
+    })?;
     let unreadable =
         |error: std::io::Error| Stop::Problem(PathProblem::Unreadable(super::plain(&error)));
     let stat = rustix::fs::fstat(&opened).map_err(|error| unreadable(error.into()))?;
@@ -231,6 +258,9 @@ pub enum FileError {
     /// The path fails a check.
     #[error(transparent)]
     Path(PathError),
+    /// Whoever opens files for this process says why it did not.
+    #[error("{0}")]
+    Refused(Failure),
     /// Over `maxBytes`.
     #[error("file provider \"{alias}\" exceeded maxBytes ({max})")]
     TooLarge { alias: String, max: usize },
@@ -274,6 +304,7 @@ impl Coded for FileError {
     fn code(&self) -> Code {
         match self {
             FileError::Path(error) => error.code(),
+            FileError::Refused(failure) => failure.code,
             FileError::TooLarge { .. } | FileError::ValueTooLarge { .. } => Code::SourceTooLarge,
             FileError::Timeout { .. } | FileError::TooManyStuck => Code::SourceUnavailable,
             FileError::NotUtf8 { .. }

@@ -3,6 +3,11 @@ use crate::config::UserPath;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+fn ctx(home: Option<&Path>) -> Context<'_> {
+    Context::plain(&|_| None, home)
+}
 
 struct Place(tempfile::TempDir);
 
@@ -38,7 +43,7 @@ fn json(path: &Path, id: &str) -> Result<Vec<u8>, FileError> {
 }
 
 fn get(provider: &FileProvider, id: &str) -> Result<Vec<u8>, FileError> {
-    let mut values = resolve("mounted", provider, &[id], None);
+    let mut values = resolve("mounted", provider, &[id], &ctx(None));
     assert_eq!(values.len(), 1);
     values.remove(0).map(|value| value.expose().to_vec())
 }
@@ -57,7 +62,7 @@ fn one_read_answers_many_pointers_each_for_itself() {
     let path = place.write("f", content, 0o600);
     let provider = provider(&path, FileMode::Json);
     let ids = ["/a/b", "/x", "/n", "/a", "/e", "value"];
-    let values = resolve("mounted", &provider, &ids, None);
+    let values = resolve("mounted", &provider, &ids, &ctx(None));
     assert_eq!(values[0].as_ref().unwrap().expose(), "ä".as_bytes());
     let codes: Vec<_> = values[1..]
         .iter()
@@ -247,7 +252,7 @@ fn the_home_of_the_caller_is_filled_in() {
     let place = Place::new();
     place.write("f", b"{\"a\":\"x\"}", 0o600);
     let provider = provider(Path::new("~/f"), FileMode::Json);
-    let with = |home| resolve("mounted", &provider, &["/a"], home).remove(0);
+    let with = |home| resolve("mounted", &provider, &["/a"], &ctx(home)).remove(0);
     assert!(with(Some(place.0.path())).is_ok());
     let text = with(None).unwrap_err().to_string();
     assert!(

@@ -168,8 +168,14 @@ impl fmt::Debug for LockedBytes {
     }
 }
 
+/// True once anything of this process lay in locked memory: a fork without exec comes too late.
+pub fn is_mapped() -> bool {
+    ARENA.get().is_some()
+}
+
+static ARENA: OnceLock<Arena> = OnceLock::new();
+
 fn process() -> &'static Arena {
-    static ARENA: OnceLock<Arena> = OnceLock::new();
     ARENA.get_or_init(|| Arena::map(CAPACITY, Backing::SecretMemory))
 }
 

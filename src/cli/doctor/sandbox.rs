@@ -1,0 +1,70 @@
+//! What holds the daemon, and what the kernel lacks to hold it better.
+
+use super::{Findings, Severity};
+use crate::daemon::sandbox;
+use crate::runtime::service::{DaemonStatus, SandboxStatus};
+use crate::sys::landlock::ABI_OF_SCOPES;
+
+const CHECK: &str = "sandbox";
+
+/// The daemon that runs.
+pub(super) fn of_daemon(daemon: Option<&DaemonStatus>, findings: &mut Findings) {
+    let anew = "reseal vault lock, then unlock again";
+    let Some(sandbox) = daemon.and_then(|daemon| daemon.sandbox.as_ref()) else {
+        let message = "the daemon gave up nothing before it had the keys";
+        findings.bad(CHECK, Severity::Warning, message, anew);
+        return;
+    };
+    if sandbox.broker.is_none() {
+        let message = "the process that runs commands and opens files for the daemon has ended: \
+                       `exec` and `file` refs fail";
+        findings.bad(CHECK, Severity::Error, message, anew);
+    }
+    tell(sandbox, "the daemon is held by", findings);
+}
+
+/// The kernel, for a daemon to come.
+pub(super) fn of_kernel(findings: &mut Findings) {
+    tell(&sandbox::available(), "a daemon will be held by", findings);
+}
+
+fn tell(sandbox: &SandboxStatus, holds: &str, findings: &mut Findings) {
+    let mut lacks = |message: String, remedy| {
+        findings.bad(CHECK, Severity::Note, message, remedy);
+    };
+    match sandbox.landlock {
+        None => lacks(
+            "no Landlock: a daemon that was taken over could open every file of yours".to_owned(),
+            "use a kernel from 5.13 on, with landlock in its lsm= list",
+        ),
+        Some(abi) if abi < ABI_OF_SCOPES => lacks(
+            format!("Landlock version {abi} keeps no signals inside"),
+            "use a kernel from 6.12 on",
+        ),
+        Some(_) => {}
+    }
+    if !sandbox.seccomp {
+        let message =
+            "no filter of system calls: a daemon that was taken over could start programs";
+        lacks(
+            message.to_owned(),
+            "use a kernel with CONFIG_SECCOMP_FILTER",
+        );
+    }
+    if !sandbox.write_xor_execute {
+        let message = "nothing keeps memory from being both written and executed";
+        lacks(message.to_owned(), "use a kernel from 6.3 on");
+    }
+    let held = [
+        sandbox
+            .landlock
+            .map(|abi| format!("Landlock version {abi}")),
+        sandbox
+            .seccomp
+            .then(|| "a filter of system calls".to_owned()),
+    ];
+    let held: Vec<String> = held.into_iter().flatten().collect();
+    if !held.is_empty() {
+        findings.ok(CHECK, format!("{holds} {}", held.join(" and ")));
+    }
+}

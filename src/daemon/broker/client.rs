@@ -1,0 +1,259 @@
+//! The daemon's side: one socket for each job, and no wait without an end.
+
+use super::{CONFIG_LIMIT, GRACE, Job, MAX_REQUEST, MAX_TOLD, Told};
+use crate::config::{ExecProvider, FileProvider, Hook};
+use crate::daemon::wire::timespec;
+use crate::error::{Code, Failure};
+use crate::source::exec::Written;
+use crate::source::{Outside, Refused, Unopened};
+use crate::sys::arena::LockedBytes;
+use crate::sys::children::Forked;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// The daemon's end of the broker.
+#[derive(Debug)]
+pub struct Client {
+    /// Closed when the daemon ends, however it does: that ends the broker.
+    control: OwnedFd,
+    process: Forked,
+}
+
+/// A whole answer.
+struct Answer {
+    told: Told,
+    file: Option<OwnedFd>,
+    written: LockedBytes,
+}
+
+/// Why there is none.
+enum NoAnswer {
+    /// Nobody is there to ask.
+    Gone,
+    /// The limit passed.
+    Late,
+    /// What came is no answer.
+    Garbled,
+}
+
+impl From<io::Error> for NoAnswer {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => NoAnswer::Late,
+            _ => NoAnswer::Gone,
+        }
+    }
+}
+
+impl From<Errno> for NoAnswer {
+    fn from(error: Errno) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+impl From<NoAnswer> for Failure {
+    fn from(why: NoAnswer) -> Self {
+        let what = match why {
+            NoAnswer::Gone => "has ended: lock the vault and unlock it again",
+            NoAnswer::Late => "does not answer",
+            NoAnswer::Garbled => "gives no answer that could be read",
+        };
+        let text = format!("the process that runs commands and opens files for the daemon {what}");
+        Failure::new(Code::SourceUnavailable, text)
+    }
+}
+
+impl Client {
+    pub(super) fn new(control: OwnedFd, process: Forked) -> io::Result<Self> {
+        let limit = Some(GRACE);
+        let kind = rustix::net::sockopt::Timeout::Send;
+        rustix::net::sockopt::set_socket_timeout(&control, kind, limit)?;
+        Ok(Self { control, process })
+    }
+
+    /// The broker's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// False once the broker has ended.
+    pub fn is_alive(&self) -> bool {
+        let exit = self.process.exit();
+        let mut fds = [PollFd::new(&exit, PollFlags::IN)];
+        let now = timespec(Duration::ZERO);
+        !poll(&mut fds, Some(&now)).is_ok_and(|count| count > 0)
+    }
+
+    fn ask(&self, job: &Job, limit: Duration, max: usize) -> Result<Answer, NoAnswer> {
+        let deadline = Instant::now() + limit + GRACE;
+        let mut stream = self.connect()?;
+        let json = serde_json::to_vec(job).map_err(|_| NoAnswer::Garbled)?;
+        let len = u32::try_from(json.len()).map_err(|_| NoAnswer::Garbled)?;
+        if json.len() > MAX_REQUEST {
+            return Err(NoAnswer::Garbled);
+        }
+        stream.set_write_timeout(Some(GRACE))?;
+        stream.write_all(&len.to_le_bytes())?;
+        stream.write_all(&json)?;
+        receive(&mut stream, deadline, max)
+    }
+
+    /// A new socket, whose other end the broker gets.
+    fn connect(&self) -> Result<UnixStream, NoAnswer> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let fds = [theirs.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        let byte = [IoSlice::new(b"j")];
+        rustix::io::retry_on_intr(|| {
+            sendmsg(&self.control, &byte, &mut control, SendFlags::NOSIGNAL)
+        })?;
+        Ok(ours.into())
+    }
+
+    /// Runs something, and gives what it wrote.
+    fn run(&self, job: &Job, limit: Duration, max: u64) -> Result<LockedBytes, Refused> {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let answer = self.ask(job, limit, max).map_err(|why| Refused {
+            failure: why.into(),
+            may_pass: false,
+        })?;
+        match answer.told {
+            Told::Done => Ok(answer.written),
+            Told::Failed {
+                code,
+                message,
+                may_pass,
+            } => Err(Refused {
+                failure: Failure::new(code, message),
+                may_pass,
+            }),
+            Told::System(_) => Err(Refused {
+                failure: NoAnswer::Garbled.into(),
+                may_pass: false,
+            }),
+        }
+    }
+
+    fn opened(&self, job: &Job, limit: Duration) -> Result<OwnedFd, Unopened> {
+        let answer = self.ask(job, limit, 0);
+        let answer = answer.map_err(|why| Unopened::Refused(why.into()))?;
+        match (answer.told, answer.file) {
+            (Told::Done, Some(file)) => Ok(file),
+            (Told::System(number), _) => Err(Unopened::System(Errno::from_raw_os_error(number))),
+            (Told::Failed { code, message, .. }, _) => {
+                Err(Unopened::Refused(Failure::new(code, message)))
+            }
+            (Told::Done, None) => Err(Unopened::Refused(NoAnswer::Garbled.into())),
+        }
+    }
+}
+
+impl Outside for Client {
+    fn exec(&self, alias: &str, ids: &[&str], provider: &ExecProvider) -> Result<Written, Refused> {
+        let job = Job::Exec {
+            alias: alias.to_owned(),
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let written = self.run(&job, provider.timeout, provider.max_output_bytes);
+        written.map(Written::whole)
+    }
+
+    fn hook(&self, message: &[u8], hook: &Hook) -> Result<(), Refused> {
+        let message = String::from_utf8_lossy(message).into_owned();
+        self.run(&Job::Hook { message }, hook.timeout, 0).map(drop)
+    }
+
+    fn open(&self, alias: &str, provider: &FileProvider) -> Result<OwnedFd, Unopened> {
+        let alias = alias.to_owned();
+        self.opened(&Job::Open { alias }, provider.timeout)
+    }
+
+    fn open_config(&self) -> Result<OwnedFd, Unopened> {
+        self.opened(&Job::Config, CONFIG_LIMIT)
+    }
+}
+
+/// Reads an answer; what a command wrote goes from the socket into locked memory.
+fn receive(stream: &mut UnixStream, deadline: Instant, max: usize) -> Result<Answer, NoAnswer> {
+    let mut head = [0; 8];
+    let file = fill_with_file(stream, &mut head, deadline)?;
+    let [a, b, c, d, e, f, g, h] = head;
+    let json = u32::from_le_bytes([a, b, c, d]) as usize;
+    let written = u32::from_le_bytes([e, f, g, h]) as usize;
+    if json > MAX_TOLD || written > max {
+        return Err(NoAnswer::Garbled);
+    }
+    let mut text = vec![0; json];
+    fill(stream, &mut text, deadline)?;
+    let told = serde_json::from_slice(&text).map_err(|_| NoAnswer::Garbled)?;
+    let mut bytes = LockedBytes::zeroed(written);
+    fill(stream, bytes.as_mut_slice(), deadline)?;
+    Ok(Answer {
+        told,
+        file,
+        written: bytes,
+    })
+}
+
+/// Fills a buffer, and takes the descriptor that comes with its first byte, if one does.
+fn fill_with_file(
+    stream: &mut UnixStream,
+    buffer: &mut [u8],
+    deadline: Instant,
+) -> Result<Option<OwnedFd>, NoAnswer> {
+    limit(stream, deadline)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = {
+        let mut slices = [IoSliceMut::new(buffer)];
+        rustix::io::retry_on_intr(|| {
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            recvmsg(&*stream, &mut slices, &mut control, flags)
+        })?
+    };
+    let mut file = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(files) = message {
+            file = files.last();
+        }
+    }
+    match got.bytes {
+        0 => Err(NoAnswer::Gone),
+        done => fill(stream, &mut buffer[done..], deadline).map(|()| file),
+    }
+}
+
+fn fill(stream: &mut UnixStream, buffer: &mut [u8], deadline: Instant) -> Result<(), NoAnswer> {
+    let mut done = 0;
+    while done < buffer.len() {
+        limit(stream, deadline)?;
+        match stream.read(&mut buffer[done..]) {
+            Ok(0) => return Err(NoAnswer::Gone),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Lets the next read take as long as is left.
+fn limit(stream: &UnixStream, deadline: Instant) -> Result<(), NoAnswer> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(NoAnswer::Late);
+    }
+    Ok(stream.set_read_timeout(Some(left))?)
+}

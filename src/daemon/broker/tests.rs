@@ -1,0 +1,240 @@
+//! A broker and its client in one process; `tests/cli/sandbox.rs` has whole daemons.
+
+use super::*;
+use crate::config::{Config, ExecProvider, ProviderConfig, Trust};
+use crate::source::{Outside, Unopened};
+use rustix::io::Errno;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::channel;
+
+const ROLE: &str = "RESEAL_TEST_BROKER";
+
+/// A broker is forked before there is a secret: each test is this program, started again.
+fn in_child(test: &str) -> Option<tempfile::TempDir> {
+    if std::env::var_os(ROLE).is_some() {
+        return Some(tempfile::tempdir().unwrap());
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("daemon::broker::tests::{test}")])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(ROLE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let passed = output.status.success() && text.contains("1 passed");
+    assert!(passed, "{text}{said}");
+    None
+}
+
+fn broker(folder: &Path) -> Client {
+    start(Surroundings {
+        state: StateDir::at(folder),
+        config: folder.join("reseal.json"),
+    })
+    .unwrap()
+}
+
+fn write_config(folder: &Path, providers: serde_json::Value) {
+    let config = serde_json::json!({ "secrets": { "providers": providers } });
+    std::fs::write(folder.join("reseal.json"), config.to_string()).unwrap();
+}
+
+/// The exec provider of the alias `op` in the config.
+fn provider(folder: &Path) -> ExecProvider {
+    let text = std::fs::read_to_string(folder.join("reseal.json")).unwrap();
+    let config = Config::parse(&text, "config", Trust::Own).unwrap();
+    match &config.providers[&"op".parse().unwrap()] {
+        ProviderConfig::Exec(provider) => provider.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Writes a script by another process: a file open for writing can't be run.
+fn script(path: &Path, body: &str) {
+    let script = format!("#!/bin/sh\n{body}\n");
+    let written = Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$1\" > \"$0\""])
+        .arg(path)
+        .arg(script)
+        .status();
+    assert!(written.unwrap().success());
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn it_runs_and_opens_what_the_config_names_and_nothing_else() {
+    let Some(folder) = in_child("it_runs_and_opens_what_the_config_names_and_nothing_else") else {
+        return;
+    };
+    let folder = folder.path();
+    let command = folder.join("command");
+    script(&command, "cat");
+    let file = folder.join("file");
+    std::fs::write(&file, "content").unwrap();
+    write_config(
+        folder,
+        serde_json::json!({
+            "op": {"source": "exec", "command": command},
+            "mounted": {"source": "file", "path": file},
+        }),
+    );
+    let client = broker(folder);
+    let provider = provider(folder);
+    let written = client.exec("op", &["x"], &provider).unwrap();
+    let request = r#"{"protocolVersion":1,"provider":"op","ids":["x"]}"#;
+    assert_eq!(written.bytes(), request.as_bytes());
+
+    // What its caller says of a provider does not count.
+    let mut other = provider.clone();
+    other.command = "/bin/false".into();
+    assert!(client.exec("op", &["x"], &other).is_ok());
+    let refused = client.exec("other", &["x"], &provider).unwrap_err();
+    assert_eq!(refused.failure.code, Code::RefProviderAbsent);
+    let refused = client.exec("mounted", &["x"], &provider).unwrap_err();
+    assert_eq!(refused.failure.code, Code::RefProviderMismatch);
+
+    let limits = crate::config::FileProvider {
+        path: crate::config::UserPath::new("/etc/shadow").unwrap(),
+        mode: crate::config::FileMode::Json,
+        timeout: Duration::from_secs(60),
+        max_bytes: 1,
+        allow_insecure_path: false,
+    };
+    let opened = client.open("mounted", &limits).unwrap();
+    assert_eq!(
+        io::read_to_string(std::fs::File::from(opened)).unwrap(),
+        "content"
+    );
+    assert!(matches!(
+        client.open("op", &limits),
+        Err(Unopened::Refused(_))
+    ));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(
+        client.open("mounted", &limits).unwrap_err(),
+        Unopened::System(Errno::NOENT)
+    );
+
+    // A config that can't be understood changes nothing; one that can counts at once.
+    std::fs::write(folder.join("reseal.json"), "{").unwrap();
+    assert!(client.exec("op", &["x"], &provider).is_ok());
+    write_config(folder, serde_json::json!({}));
+    let refused = client.exec("op", &["x"], &provider).unwrap_err();
+    assert_eq!(refused.failure.code, Code::RefProviderAbsent);
+}
+
+#[test]
+fn one_job_over_the_limit_is_refused() {
+    let Some(folder) = in_child("one_job_over_the_limit_is_refused") else {
+        return;
+    };
+    let folder = folder.path();
+    let (command, started, go) = (folder.join("c"), folder.join("started"), folder.join("go"));
+    let fifos = Command::new("/usr/bin/mkfifo")
+        .arg(&started)
+        .arg(&go)
+        .status();
+    assert!(fifos.unwrap().success());
+    let body = format!(
+        "echo . > {}; read x < {}; echo done",
+        started.display(),
+        go.display()
+    );
+    script(&command, &body);
+    write_config(
+        folder,
+        serde_json::json!({
+            "op": {"source": "exec", "command": command, "timeoutMs": 100_000},
+        }),
+    );
+    let client = &broker(folder);
+    let provider = &provider(folder);
+    std::thread::scope(|scope| {
+        let (sender, answers) = channel();
+        for _ in 0..MAX_JOBS {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                sender
+                    .send(client.exec("op", &["x"], provider).is_ok())
+                    .unwrap()
+            });
+        }
+        // Open for both, so that no command sees an end between two others.
+        let mut starts = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&started)
+            .unwrap();
+        let mut dots = [0; 2 * MAX_JOBS];
+        io::Read::read_exact(&mut starts, &mut dots).unwrap();
+        let refused = client.exec("op", &["x"], provider).unwrap_err();
+        assert_eq!(refused.failure.code, Code::SourceUnavailable);
+        assert!(
+            refused.failure.message.starts_with("64 commands"),
+            "{refused}"
+        );
+        assert!(refused.may_pass);
+        let lines = "\n".repeat(MAX_JOBS);
+        let mut go = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&go)
+            .unwrap();
+        io::Write::write_all(&mut go, lines.as_bytes()).unwrap();
+        assert!(answers.iter().take(MAX_JOBS).all(|answered| answered));
+    });
+    assert!(client.is_alive());
+}
+
+#[test]
+fn requests_and_answers_have_limits() {
+    let Some(folder) = in_child("requests_and_answers_have_limits") else {
+        return;
+    };
+    let folder = folder.path();
+    let command = folder.join("command");
+    script(&command, "printf 12345");
+    write_config(
+        folder,
+        serde_json::json!({"op": {"source": "exec", "command": command}}),
+    );
+    let client = broker(folder);
+    let mut provider = provider(folder);
+    provider.max_output_bytes = 5;
+    assert_eq!(
+        client.exec("op", &["x"], &provider).unwrap().bytes(),
+        b"12345"
+    );
+    // The broker goes by the config, which allows more than its caller now takes.
+    provider.max_output_bytes = 4;
+    let refused = client.exec("op", &["x"], &provider).unwrap_err();
+    assert!(
+        refused
+            .failure
+            .message
+            .ends_with("no answer that could be read"),
+        "{refused}"
+    );
+    provider.max_output_bytes = 5;
+    let long = "x".repeat(MAX_REQUEST);
+    let refused = client.exec("op", &[&long], &provider).unwrap_err();
+    assert_eq!(refused.failure.code, Code::SourceUnavailable);
+    assert!(client.exec("op", &["x"], &provider).is_ok());
+}
+
+#[test]
+fn secrets_that_are_held_already_keep_it_from_starting() {
+    let Some(folder) = in_child("secrets_that_are_held_already_keep_it_from_starting") else {
+        return;
+    };
+    let _secret = crate::secret::SecretValue::copy_of(b"a secret");
+    let surroundings = Surroundings {
+        state: StateDir::at(folder.path()),
+        config: folder.path().join("reseal.json"),
+    };
+    let refused = start(surroundings).unwrap_err();
+    assert_eq!(refused.code, Code::DaemonUnavailable);
+}

@@ -1,0 +1,384 @@
+//! What the daemon gives up before it has a key: programs, most files, ports, doors into the
+//! kernel.
+//!
+//! | given up | by | and who does it instead |
+//! | --- | --- | --- |
+//! | starting programs and processes | seccomp | the broker |
+//! | files beyond those that [`places`] lists | Landlock | the broker: what the config names |
+//! | listening on TCP ports; signals and abstract sockets to others | Landlock 4, 6 | nobody |
+//! | the calls that [`crate::sys::seccomp`] lists | seccomp | nobody |
+//! | root's rights but for files and locked memory | `capset` | nobody |
+//! | memory that is both written and executed | `PR_SET_MDWE` | nobody |
+//!
+//! Invariant: nothing here can be taken back, by whatever runs in the process later. What the
+//! kernel does not know is left out, and told.
+//!
+//! Not given up: connections to the outside, which renewing tokens needs.
+
+use crate::config::{Config, ProviderConfig, UserPath};
+use crate::runtime::ground::agent_ids;
+use crate::runtime::service::SandboxStatus;
+use crate::store::StateDir;
+use crate::sys::landlock::{self, Access, Place};
+use crate::sys::seccomp;
+use rustix::fs::Mode;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// What the daemon works on.
+pub struct Needs<'a> {
+    /// The state folder.
+    pub state: &'a StateDir,
+    /// The vault file.
+    pub vault: &'a Path,
+    /// The socket that it listens on.
+    pub socket: &'a Path,
+    /// The config, for the other vaults that it names.
+    pub config: &'a Config,
+}
+
+/// Where the system keeps what programs read: libraries (of the resolver), certificates, zones.
+const SYSTEM: [&str; 15] = [
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix/store",
+    "/gnu/store",
+    "/opt/etc/ssl",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/alternatives",
+    "/var/lib/ca-certificates",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+];
+
+/// How names are resolved, file by file: for root, to whom all of `/etc` would be open.
+const RESOLVER: [&str; 9] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/passwd",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+];
+
+/// Variables that say where certificates are: a file, and folders.
+const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Gives up what the module says, for good. Must be called while the process has one thread:
+/// Landlock holds that thread and those that it starts.
+pub fn enter(needs: &Needs<'_>) -> SandboxStatus {
+    // A folder that is not there can't be allowed for. Why it can't be made is told by whoever
+    // makes the socket.
+    if let Some(folder) = needs.socket.parent() {
+        let _there = rustix::fs::mkdir(folder, Mode::RWXU);
+    }
+    // It fails for nobody who has any.
+    let _none = drop_capabilities();
+    // A service manager of old listens at an abstract address.
+    let notify = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let abstract_sockets = notify.as_encoded_bytes().starts_with(b"@");
+    SandboxStatus {
+        write_xor_execute: seccomp::write_xor_execute().is_ok(),
+        landlock: landlock::enforce(&places(needs), abstract_sockets).ok(),
+        seccomp: seccomp::enforce().is_ok(),
+        broker: None,
+    }
+}
+
+/// Gives up what makes root root, but for files and locked memory: else `/proc` would lay the
+/// kernel's memory open, and all that is in it.
+fn drop_capabilities() -> rustix::io::Result<()> {
+    let kept = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::DAC_READ_SEARCH
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::IPC_LOCK;
+    let before = capabilities(None)?;
+    let after = CapabilitySets {
+        effective: before.effective & kept,
+        permitted: before.permitted & kept,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, after)
+}
+
+/// What the kernel could take away, for when no daemon runs to tell.
+pub fn available() -> SandboxStatus {
+    SandboxStatus {
+        write_xor_execute: seccomp::knows_write_xor_execute(),
+        landlock: landlock::abi(),
+        seccomp: seccomp::is_available(),
+        broker: None,
+    }
+}
+
+/// What was given up, and what the kernel did not know, in one line for the log.
+pub fn text(status: &SandboxStatus) -> String {
+    let landlock = status.landlock.map(|abi| format!("Landlock version {abi}"));
+    let broker = status.broker.map(|pid| format!("broker process {pid}"));
+    let or_none = |has: bool, what: &str| match has {
+        true => what.to_owned(),
+        false => format!("no {what} in this kernel"),
+    };
+    [
+        landlock.unwrap_or_else(|| or_none(false, "Landlock")),
+        or_none(status.seccomp, "seccomp"),
+        or_none(status.write_xor_execute, "guard of executable memory"),
+        broker.unwrap_or_else(|| "no broker".to_owned()),
+    ]
+    .join(", ")
+}
+
+/// The places that stay within reach.
+pub fn places(needs: &Needs<'_>) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut add = |path: &Path, access| places.push((path.to_owned(), access));
+    add(needs.state.root(), Access::Change);
+    for file in own_files(needs) {
+        // Where a symlink leads, the file is replaced: in its folder, then.
+        for path in [Some(file.clone()), std::fs::canonicalize(&file).ok()] {
+            if let Some(folder) = path.as_deref().and_then(Path::parent) {
+                add(folder, Access::Change);
+            }
+        }
+    }
+    let home = std::env::home_dir();
+    for (file, is_vault) in other_vaults(needs.config, home.as_deref()) {
+        match file.parent() {
+            Some(folder) if is_vault => add(folder, Access::Read),
+            _ => add(&file, Access::Read),
+        }
+    }
+    for path in SYSTEM {
+        add(Path::new(path), Access::Read);
+    }
+    if rustix::process::geteuid().is_root() {
+        RESOLVER
+            .iter()
+            .for_each(|path| add(Path::new(path), Access::Read));
+    } else {
+        // What is not for everybody there is not for this user either. A resolver's file that is
+        // replaced is found only through its folder.
+        add(Path::new("/etc"), Access::Read);
+    }
+    for name in CERTIFICATES {
+        let value = std::env::var_os(name).unwrap_or_default();
+        for path in std::env::split_paths(OsStr::new(&value)).filter(|path| path.is_absolute()) {
+            add(&path, Access::Read);
+        }
+    }
+    // Who asks is told by what the kernel says of the process. What another user could not see,
+    // such as memory and environment, Landlock keeps from whoever it holds.
+    add(Path::new("/proc"), Access::Read);
+    add(Path::new("/dev/null"), Access::Change);
+    add(Path::new("/dev/urandom"), Access::Read);
+    places
+}
+
+/// The files that the daemon replaces, or whose folder it makes others in.
+fn own_files(needs: &Needs<'_>) -> Vec<PathBuf> {
+    let mut files = vec![needs.vault.to_owned(), needs.socket.to_owned()];
+    // What can't be listed here is told by the activation.
+    for agent in agent_ids(needs.state).unwrap_or_default() {
+        files.push(needs.state.auth_profiles(&agent));
+        files.push(needs.state.auth_state(&agent));
+    }
+    files
+}
+
+/// The vaults, and the identities that open them, of `vault` providers; true for a vault.
+fn other_vaults(config: &Config, home: Option<&Path>) -> Vec<(PathBuf, bool)> {
+    let mut files = Vec::new();
+    for provider in config.providers.values() {
+        let ProviderConfig::Vault(vault) = provider else {
+            continue;
+        };
+        let of = |path: &Option<UserPath>| path.as_ref().and_then(|path| path.expand(home));
+        if let Some(path) = of(&vault.path) {
+            files.extend(std::fs::canonicalize(&path).ok().map(|real| (real, true)));
+            files.push((path, true));
+        }
+        files.extend(of(&vault.identity).map(|path| (path, false)));
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind::PermissionDenied;
+    use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+    use std::process::Command;
+
+    const ROLE: &str = "RESEAL_TEST_SANDBOX";
+
+    /// What the daemon would try, and what a program that took it over would.
+    fn try_everything(root: &Path, port: u16, name: &str) {
+        let state = StateDir::at(root.join("state"));
+        let vault = root.join("vault/v.reseal");
+        let socket = root.join("run/daemon.sock");
+        let config = Config::parse(
+            &std::fs::read_to_string(root.join("config")).unwrap(),
+            "config",
+            crate::config::Trust::Own,
+        );
+        let kept = std::fs::File::open(root.join("outside/kept")).unwrap();
+        let status = enter(&Needs {
+            state: &state,
+            vault: &vault,
+            socket: &socket,
+            config: &config.unwrap(),
+        });
+        let abi = status.landlock.unwrap();
+        assert!(status.seccomp);
+        for folder in ["state", "state/anchors", "vault", "run"] {
+            let folder = root.join(folder);
+            std::fs::write(folder.join("new"), "x").unwrap();
+            std::fs::rename(folder.join("new"), folder.join("renamed")).unwrap();
+            std::fs::File::options()
+                .append(true)
+                .open(folder.join("renamed"))
+                .unwrap();
+            std::fs::remove_file(folder.join("renamed")).unwrap();
+            std::fs::read_dir(&folder).unwrap();
+        }
+        std::fs::create_dir(root.join("vault/v.reseal.d")).unwrap();
+        UnixListener::bind(&socket).unwrap();
+        std::fs::read(root.join("other/o.reseal")).unwrap();
+        std::fs::read(root.join("identities/i")).unwrap();
+        std::fs::read("/etc/hosts").unwrap();
+        std::io::read_to_string(kept).unwrap();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert!(("localhost", 1).to_socket_addrs().unwrap().count() > 0);
+        try_what_is_given_up(root, abi, name);
+    }
+
+    fn refused(what: &str, outcome: std::io::Result<()>) {
+        assert_eq!(outcome.unwrap_err().kind(), PermissionDenied, "{what}");
+    }
+
+    fn try_what_is_given_up(root: &Path, abi: u32, name: &str) {
+        let read = |path: &Path| std::fs::read(path).map(drop);
+        refused("shadow", read(Path::new("/etc/shadow")));
+        refused("outside", read(&root.join("outside/kept")));
+        refused("beside an identity", read(&root.join("identities/other")));
+        refused("environments", read(Path::new("/proc/1/environ")));
+        std::fs::read("/proc/1/stat").unwrap();
+        if Path::new("/proc/kcore").exists() {
+            refused(
+                "kernel memory",
+                std::fs::File::open("/proc/kcore").map(drop),
+            );
+        }
+        refused("write", std::fs::write(root.join("outside/kept"), "x"));
+        refused(
+            "write elsewhere",
+            std::fs::write(root.join("other/o.reseal"), "x"),
+        );
+        refused("list", std::fs::read_dir(root).map(drop));
+        let link = root.join("state/link");
+        refused(
+            "link",
+            std::os::unix::fs::symlink(root.join("outside/kept"), link),
+        );
+        refused("program", Command::new("/bin/true").spawn().map(drop));
+        if abi >= landlock::ABI_OF_PORTS {
+            refused("port", TcpListener::bind("127.0.0.1:0").map(drop));
+        }
+        if abi >= landlock::ABI_OF_SCOPES {
+            let address = SocketAddr::from_abstract_name(name).unwrap();
+            refused(
+                "abstract socket",
+                UnixStream::connect_addr(&address).map(drop),
+            );
+            let parent = rustix::process::getppid().unwrap();
+            let asked = rustix::process::test_kill_process(parent);
+            refused("signal", asked.map_err(std::io::Error::from));
+        }
+        // Threads that come later are held as well.
+        let shadow = std::thread::spawn(move || read(Path::new("/etc/shadow")));
+        refused("shadow", shadow.join().unwrap());
+    }
+
+    #[test]
+    fn the_daemon_reaches_what_it_needs_and_nothing_else() {
+        if let Some(role) = std::env::var_os(ROLE) {
+            let role = role.into_string().unwrap();
+            let [root, port, name]: [&str; 3] =
+                role.split(' ').collect::<Vec<_>>().try_into().unwrap();
+            return try_everything(Path::new(root), port.parse().unwrap(), name);
+        }
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for folder in [
+            "state",
+            "state/anchors",
+            "vault",
+            "run",
+            "other",
+            "identities",
+            "outside",
+        ] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        for file in [
+            "outside/kept",
+            "other/o.reseal",
+            "identities/i",
+            "identities/other",
+        ] {
+            std::fs::write(at(file), "x").unwrap();
+        }
+        let config = serde_json::json!({"secrets": {"providers": {"other": {
+            "source": "vault", "path": at("other/o.reseal"), "identity": at("identities/i"),
+        }}}});
+        std::fs::write(at("config"), config.to_string()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let name = format!("reseal-test-sandbox-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let _listening = UnixListener::bind_addr(&address).unwrap();
+        let test = "daemon::sandbox::tests::the_daemon_reaches_what_it_needs_and_nothing_else";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(ROLE, format!("{} {port} {name}", root.path().display()))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{said}"
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_said() {
+        let mut status = SandboxStatus {
+            landlock: Some(7),
+            seccomp: true,
+            write_xor_execute: true,
+            broker: Some(12),
+        };
+        let all = "Landlock version 7, seccomp, guard of executable memory, broker process 12";
+        assert_eq!(text(&status), all);
+        status.landlock = None;
+        status.seccomp = false;
+        status.broker = None;
+        let none = "no Landlock in this kernel, no seccomp in this kernel, \
+                    guard of executable memory, no broker";
+        assert_eq!(text(&status), none);
+    }
+}
