@@ -66,16 +66,12 @@ fn verify(context: &Context, args: &VerifyArgs) -> Done {
         return Err(CliError::because(doing, Code::AuditBroken, why)
             .hint("somebody changed the log, or the disk lost the end of it in a power cut"));
     }
-    if checked.missing > 0 {
-        let why = format!(
-            "{} {} missing, which the daemon noticed when it started",
-            checked.missing,
-            if checked.missing == 1 {
-                "line is"
-            } else {
-                "lines are"
-            }
-        );
+    if checked.gaps > 0 {
+        let why = match checked.missing {
+            0 => "the head was gone when the daemon started, and lines may be, too".to_owned(),
+            1 => "1 line is missing, which the daemon noticed when it started".to_owned(),
+            n => format!("{n} lines are missing, which the daemon noticed when it started"),
+        };
         return Err(CliError::because(doing, Code::AuditBroken, why)
             .hint("somebody cut the log, or the disk lost the end of it in a power cut"));
     }
@@ -114,7 +110,7 @@ fn show(context: &Context, args: &ShowArgs) -> Done {
     }
     let mut table = Table::new(vec!["TIME", "WHO", "OUTCOME", "OP", "REFS"], 4);
     for line in lines {
-        let refs = line.refs.join(" ");
+        let refs = about(&line);
         table.row(vec![
             line.time.clone().into(),
             who(&line).into(),
@@ -125,6 +121,21 @@ fn show(context: &Context, args: &ShowArgs) -> Done {
     }
     table.print(&context.out)?;
     Ok(0)
+}
+
+fn about(line: &Line) -> String {
+    if let (Some(of), Some(times)) = (line.of, line.times) {
+        return format!("as line {of}, {times} times more");
+    }
+    if let Some(dropped) = line.dropped {
+        return format!("the oldest {dropped} lines went to make room");
+    }
+    let refs = line.refs.join(" ");
+    match (line.more, line.untold) {
+        (Some(more), _) => format!("{refs} and {more} more"),
+        (None, Some(untold)) => format!("{untold} times, no line of their own"),
+        (None, None) => refs,
+    }
 }
 
 fn who(line: &Line) -> String {
@@ -143,6 +154,8 @@ fn outcome(line: &Line) -> String {
         (Kind::Start, _) => "started",
         (Kind::Stop, _) => "ended",
         (Kind::Gap, _) => "lines missing",
+        (Kind::Repeated, _) => "repeated",
+        (Kind::Untold, _) => "too many",
         (Kind::Decision, Some(Outcome::Allowed)) => "allowed",
         (Kind::Decision, _) => "refused",
     };

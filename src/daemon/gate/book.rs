@@ -1,25 +1,25 @@
 //! Decisions on their way into the log.
 //!
-//! Refusals of one user that come faster than people read are counted, not repeated: whoever is
-//! refused must not be able to drive older lines out of a bounded log.
+//! Whoever may ask, or is refused, must not be able to drive older lines out of a bounded log: what
+//! others than the daemon's own user do is charged to an account, and repeats are counted
+//! ([`ledger`]).
 
+mod ledger;
+
+use self::ledger::{Digest, Ledger, Payer, Place};
 use super::acts::Needs;
+use crate::crypto::hash::sha256;
 use crate::daemon::caller::Caller;
 use crate::daemon::trail::{Kind, Line, MAX_REFS, Outcome, Trail, TrailError};
 use crate::error::{Code, Failure};
 use crate::grants::Verb;
 use crate::vault::SubKeys;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The most refusals of one user that get a line of their own in [`TOLD_STEP`].
-pub const MAX_TOLD: u32 = 16;
-/// How long refusals are counted together.
-pub const TOLD_STEP: Duration = Duration::from_secs(10);
-/// The most users whose refusals are counted apart.
-const MAX_USERS: usize = 1024;
+/// The most bytes of refs that the line about a refusal names; the rest is counted.
+pub const MAX_REFUSED_REFS: usize = 2 << 10;
 
 /// What somebody asked for, as the log has it.
 pub(super) struct Entry {
@@ -41,14 +41,7 @@ pub struct Book {
 #[derive(Debug, Default)]
 struct State {
     trail: Option<Result<Trail, Failure>>,
-    refusals: BTreeMap<u32, Told>,
-}
-
-#[derive(Debug)]
-struct Told {
-    since: Instant,
-    lines: u32,
-    untold: u64,
+    ledger: Ledger,
 }
 
 impl Book {
@@ -65,7 +58,7 @@ impl Book {
     fn with(trail: Option<Result<Trail, Failure>>) -> Self {
         let state = State {
             trail,
-            refusals: BTreeMap::new(),
+            ledger: Ledger::default(),
         };
         Self {
             state: Mutex::new(state),
@@ -82,13 +75,17 @@ impl Book {
             verb: needs.verb(),
             refs: needs.refs().iter().map(ToString::to_string).collect(),
         };
-        let _ = self.write(caller, entry, Outcome::Allowed, None, None);
+        let lines = lines_of(caller, entry, Outcome::Allowed, None);
+        let mut state = self.state();
+        self.settle(&mut state, Some(Instant::now()));
+        let _ = self.write(&mut state, lines);
     }
 
     /// Notes what somebody else asks, and what came of it: by which grant, or why not.
     ///
     /// # Errors
-    /// `audit.unavailable` if it can't be written.
+    /// `audit.unavailable` if it can't be written; `daemon.busy` if the grant has filled its share
+    /// of the log for now.
     pub(super) fn note(
         &self,
         caller: &Caller,
@@ -96,25 +93,48 @@ impl Book {
         outcome: Outcome,
         word: &str,
     ) -> Result<(), Failure> {
-        let untold = match outcome {
-            Outcome::Allowed => None,
-            Outcome::Refused => match self.tell(caller.peer.uid, Instant::now()) {
-                None => return Ok(()),
-                Some(untold) => Some(untold).filter(|untold| *untold > 0),
-            },
-        };
-        self.write(caller, entry, outcome, Some(word), untold)
+        self.note_at(caller, entry, outcome, word, Instant::now())
     }
 
-    /// Notes that somebody was refused who asked nothing yet.
-    pub fn turned_away(&self, caller: &Caller) {
+    fn note_at(
+        &self,
+        caller: &Caller,
+        entry: Entry,
+        outcome: Outcome,
+        word: &str,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        let mut state = self.state();
+        let payer = match outcome {
+            Outcome::Allowed => Payer::Grant(word.to_owned()),
+            Outcome::Refused => state.ledger.refused(caller.peer.uid),
+        };
+        let lines = lines_of(caller, entry, outcome, Some(word));
+        let placed = self.tell(&mut state, &payer, lines, now)?;
+        if placed == Place::NoRoom && outcome == Outcome::Allowed {
+            let text = "its log has no room for more different requests of one grant; \
+                        ask again in ten minutes";
+            return Err(Failure::new(Code::DaemonBusy, text));
+        }
+        Ok(())
+    }
+
+    /// Notes that somebody was refused who asked nothing yet; whether that is worth telling
+    /// elsewhere, too.
+    pub fn turned_away(&self, caller: &Caller) -> bool {
+        self.turned_away_at(caller, Instant::now())
+    }
+
+    fn turned_away_at(&self, caller: &Caller, now: Instant) -> bool {
         let entry = Entry {
             op: "connect",
             verb: None,
             refs: Vec::new(),
         };
+        let lines = lines_of(caller, entry, Outcome::Refused, Some("notGranted"));
+        let told = self.tell(&mut self.state(), &Payer::Strangers, lines, now);
         // Refused he is anyway.
-        let _ = self.note(caller, entry, Outcome::Refused, "notGranted");
+        told.map_or(true, |place| place == Place::Line)
     }
 
     /// Goes on with fresh keys; why it can't.
@@ -126,7 +146,9 @@ impl Book {
 
     /// Notes that the daemon ends.
     pub fn close(&self) {
-        if let Some(Ok(mut trail)) = self.state().trail.take() {
+        let mut state = self.state();
+        self.settle(&mut state, None);
+        if let Some(Ok(mut trail)) = state.trail.take() {
             // Whoever reads the log sees the missing line.
             let _ = trail.stop();
         }
@@ -138,78 +160,75 @@ impl Book {
         new.then_some("the log of decisions can't be written: others are refused")
     }
 
-    /// Whether a refusal gets a line, and how many before it got none.
-    fn tell(&self, uid: u32, now: Instant) -> Option<u64> {
-        let mut state = self.state();
-        if state.refusals.len() >= MAX_USERS && !state.refusals.contains_key(&uid) {
-            let recent = |told: &Told| now.duration_since(told.since) < TOLD_STEP;
-            state.refusals.retain(|_, told| recent(told));
-            if state.refusals.len() >= MAX_USERS {
-                return None;
+    /// Gives a decision its lines, or counts it.
+    fn tell(
+        &self,
+        state: &mut State,
+        payer: &Payer,
+        lines: Vec<Line>,
+        now: Instant,
+    ) -> Result<Place, Failure> {
+        self.settle(state, Some(now));
+        let bytes = lines.iter().map(Line::size).sum();
+        let what = digest_of(&lines);
+        let first = lines.first();
+        let allowed = first.is_some_and(|line| line.outcome == Some(Outcome::Allowed));
+        let uid = first.and_then(|line| line.uid);
+        // What is answered while the log can't be written must try to be.
+        let may_repeat = !allowed || !self.failing.load(Ordering::Relaxed);
+        let ledger = &mut state.ledger;
+        let place = ledger.place(payer, &what, bytes, may_repeat, now);
+        if place != Place::Line {
+            return Ok(place);
+        }
+        match self.write(state, lines) {
+            Ok(seq) => state.ledger.told(payer, what, uid, seq),
+            Err(failure) => {
+                // A refusal is paid for anyway: it may be told elsewhere.
+                if allowed {
+                    state.ledger.give_back(payer, bytes);
+                }
+                return Err(failure);
             }
         }
-        let told = state.refusals.entry(uid).or_insert(Told {
-            since: now,
-            lines: 0,
-            untold: 0,
-        });
-        if now.duration_since(told.since) >= TOLD_STEP {
-            (told.since, told.lines) = (now, 0);
-        }
-        if told.lines >= MAX_TOLD {
-            told.untold += 1;
-            return None;
-        }
-        told.lines += 1;
-        Some(std::mem::take(&mut told.untold))
+        Ok(place)
     }
 
-    fn write(
-        &self,
-        caller: &Caller,
-        entry: Entry,
-        outcome: Outcome,
-        word: Option<&str>,
-        untold: Option<u64>,
-    ) -> Result<(), Failure> {
-        let mut state = self.state();
+    /// Writes what was counted in the windows that are over, or in all.
+    fn settle(&self, state: &mut State, now: Option<Instant>) {
+        state.ledger.end(now);
+        let State { trail, ledger } = state;
+        let Some(Ok(trail)) = trail else {
+            return ledger.due().clear();
+        };
+        while let Some(line) = ledger.due().front() {
+            if let Err(error) = trail.note(line.clone()) {
+                self.failed(&Failure::from(error).message);
+                return;
+            }
+            ledger.due().pop_front();
+        }
+    }
+
+    /// Writes lines; gives the number of the first.
+    fn write(&self, state: &mut State, lines: Vec<Line>) -> Result<u64, Failure> {
         let trail = match state.trail.as_mut() {
-            None => return Ok(()),
+            None => return Ok(0),
             Some(Ok(trail)) => trail,
             Some(Err(failure)) => {
                 let why = failure.message.clone();
                 return Err(self.failed(&why));
             }
         };
-        let (grant, why) = match outcome {
-            Outcome::Allowed => (word, None),
-            Outcome::Refused => (None, word),
-        };
-        let mut line = Line {
-            uid: Some(caller.peer.uid),
-            pid: Some(caller.peer.pid),
-            started: caller.started,
-            unit: caller.unit.clone(),
-            op: Some(entry.op.to_owned()),
-            verb: entry.verb.map(|verb| verb.as_str().to_owned()),
-            outcome: Some(outcome),
-            grant: grant.map(str::to_owned),
-            why: why.map(str::to_owned),
-            untold,
-            ..Line::of(Kind::Decision)
-        };
-        let mut refs = entry.refs.into_iter();
-        loop {
-            line.refs = refs.by_ref().take(MAX_REFS).collect();
-            let rest = refs.len();
-            let written = trail.note(line.clone()).map_err(Failure::from);
-            written.map_err(|failure| self.failed(&failure.message))?;
-            if rest == 0 {
-                self.failing.store(false, Ordering::Relaxed);
-                self.said.store(false, Ordering::Relaxed);
-                return Ok(());
-            }
+        let mut first = None;
+        for line in lines {
+            let written = trail.note(line).map_err(Failure::from);
+            let seq = written.map_err(|failure| self.failed(&failure.message))?;
+            first.get_or_insert(seq);
         }
+        self.failing.store(false, Ordering::Relaxed);
+        self.said.store(false, Ordering::Relaxed);
+        Ok(first.unwrap_or(0))
     }
 
     fn failed(&self, why: &str) -> Failure {
@@ -222,3 +241,71 @@ impl Book {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The lines about one decision. Of refs that were refused the first few are named.
+fn lines_of(caller: &Caller, entry: Entry, outcome: Outcome, word: Option<&str>) -> Vec<Line> {
+    let mut refs = entry.refs;
+    let (grant, why) = match outcome {
+        Outcome::Allowed => (word, None),
+        Outcome::Refused => (None, word),
+    };
+    let more = match outcome {
+        Outcome::Allowed => 0,
+        Outcome::Refused => {
+            let all = refs.len();
+            refs.truncate(fitting(&refs));
+            all - refs.len()
+        }
+    };
+    let line = Line {
+        uid: Some(caller.peer.uid),
+        pid: Some(caller.peer.pid),
+        started: caller.started,
+        unit: caller.unit.clone(),
+        op: Some(entry.op.to_owned()),
+        verb: entry.verb.map(|verb| verb.as_str().to_owned()),
+        outcome: Some(outcome),
+        grant: grant.map(str::to_owned),
+        why: why.map(str::to_owned),
+        more: Some(more as u64).filter(|more| *more > 0),
+        ..Line::of(Kind::Decision)
+    };
+    if refs.is_empty() {
+        return vec![line];
+    }
+    let page = |refs: &[String]| Line {
+        refs: refs.to_vec(),
+        ..line.clone()
+    };
+    refs.chunks(MAX_REFS).map(page).collect()
+}
+
+/// How many refs a line about a refusal names.
+fn fitting(refs: &[String]) -> usize {
+    let mut bytes = 0;
+    let fits = |name: &&String| {
+        bytes += name.len();
+        bytes <= MAX_REFUSED_REFS
+    };
+    refs.iter().take(MAX_REFS).take_while(fits).count()
+}
+
+/// What the lines are about; not which process of the user asked.
+fn digest_of(lines: &[Line]) -> Digest {
+    let texts: Vec<Vec<u8>> = lines
+        .iter()
+        .map(|line| {
+            let line = Line {
+                pid: None,
+                started: None,
+                ..line.clone()
+            };
+            line.to_json()
+        })
+        .collect();
+    let parts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+    sha256(&parts)
+}
+
+#[cfg(test)]
+mod tests;

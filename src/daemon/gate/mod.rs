@@ -18,7 +18,7 @@ mod cut;
 pub mod load;
 mod proof;
 
-pub use book::{Book, MAX_TOLD, TOLD_STEP};
+pub use book::Book;
 pub use proof::{MAX_WRONG, WRONG_STEP};
 
 use self::acts::{Needs, needs};

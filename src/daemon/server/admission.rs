@@ -78,10 +78,12 @@ fn next_connection(shared: &Shared) -> Option<(Wire, Peer)> {
 /// Refuses somebody of whom nothing was read.
 pub(super) fn turn_away(shared: &Shared, wire: Wire, peer: Peer) {
     let Peer { pid, uid, .. } = peer;
-    shared
-        .log
-        .line(format_args!("refused process {pid} of user {uid}"));
-    shared.gate.book().turned_away(&Caller::by_user(peer));
+    // Whoever comes again and again is counted, and does not fill the log.
+    if shared.gate.book().turned_away(&Caller::by_user(peer)) {
+        shared
+            .log
+            .line(format_args!("refused process {pid} of user {uid}"));
+    }
     let text = format!("the daemon has nothing for user {uid}");
     say(wire, Failure::new(Code::DaemonPeer, text));
 }

@@ -28,6 +28,8 @@ pub struct Checked {
     pub last: Option<String>,
     /// Lines that the daemon missed when it started, by its own notes.
     pub missing: u64,
+    /// How often it missed lines, or could not tell whether any are missing.
+    pub gaps: u64,
     /// The first thing that is wrong.
     pub fault: Option<Fault>,
 }
@@ -104,11 +106,14 @@ fn check_once(
         is_ours: false,
         number: 0,
         before: None,
+        first: None,
+        oldest: None,
     };
     if !folder.exists() {
         return Ok(walk.found);
     }
     let mut name = String::new();
+    let mut first_name = None;
     for path in files(folder)? {
         let text = read_lines(&path)?.unwrap_or_default();
         name = path
@@ -116,6 +121,7 @@ fn check_once(
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        first_name.get_or_insert_with(|| name.clone());
         walk.found.files += 1;
         if let Err((line, why)) = walk.file(&text) {
             walk.found.fault = Some(Fault {
@@ -125,6 +131,14 @@ fn check_once(
             });
             return Ok(walk.found);
         }
+    }
+    if walk.is_ours
+        && let (Some(file), Some(first), Some(oldest)) = (first_name, walk.first, walk.oldest)
+        && first > oldest
+    {
+        let (line, why) = (1, "files before it are gone that the last one knows of");
+        walk.found.fault = Some(Fault { file, line, why });
+        return Ok(walk.found);
     }
     let end = walk.at.map(|(seq, _)| seq);
     let why = match (head, end) {
@@ -158,6 +172,10 @@ struct Walk<'a> {
     number: u64,
     /// The digest of the file before.
     before: Option<String>,
+    /// The number of the first line that is there.
+    first: Option<u64>,
+    /// The number of the oldest line that was kept, as the last file says.
+    oldest: Option<u64>,
 }
 
 impl Walk<'_> {
@@ -199,17 +217,20 @@ impl Walk<'_> {
         } else {
             Line::parse(bytes).ok_or(NO_LINE)?
         };
-        let missing = match line.event {
-            Kind::Gap => line.missing.unwrap_or(0),
-            _ => 0,
-        };
+        let is_gap = line.event == Kind::Gap;
+        let missing = line.missing.filter(|_| is_gap).unwrap_or(0);
         // A gap before a file's first line is told by the line behind that.
         if line.seq != seq + 1 + missing && line.seq != seq + 1 {
             return Err("has another number than the next");
         }
         self.at = Some((line.seq, mac));
         self.number = number;
+        if line.event == Kind::File {
+            self.oldest = line.oldest;
+        }
+        self.first.get_or_insert(line.seq);
         self.found.missing += missing;
+        self.found.gaps += u64::from(is_gap);
         self.found.first.get_or_insert_with(|| line.time.clone());
         self.found.last = Some(line.time);
         if self.is_ours {

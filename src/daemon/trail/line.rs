@@ -21,14 +21,18 @@ const END: &[u8] = b"\"}\n";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
-    /// A file starts: `vault`, `epoch`, `previous`, `fileBefore`.
+    /// A file starts: `vault`, `epoch`, `previous`, `fileBefore`, `oldest`, `dropped`.
     File,
     /// The daemon starts.
     Start,
     /// The daemon ends.
     Stop,
-    /// So many lines are missing before this one: `missing`.
+    /// So many lines are missing before this one: `missing`; without that, nobody knows how many.
     Gap,
+    /// What the line `of` says came so many `times` more.
+    Repeated,
+    /// So many decisions for `uid`, by `grant`, or for others (`why`), have no line: `untold`.
+    Untold,
     /// Somebody asked.
     #[default]
     Decision,
@@ -66,6 +70,12 @@ pub struct Line {
     /// The SHA-256 of the file before, in hex: lines of a key that is no more are checked by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_before: Option<String>,
+    /// The number of the first line that is kept from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
+    /// How many lines were dropped to make room for this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
     /// How many lines are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<u64>,
@@ -99,10 +109,22 @@ pub struct Line {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// How many refusals of this user before this one have no line.
+    /// How many further refs were refused with those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<u64>,
+    /// The number of the line that was repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// How often it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
+    /// How many decisions have no line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,
 }
+
+/// What number, time and MAC add to the bytes of a line, at most.
+const SEALED: u64 = 20 + 32 + 96;
 
 impl Line {
     /// A line of a kind, with nothing else in it.
@@ -113,10 +135,20 @@ impl Line {
         }
     }
 
+    /// The object without its MAC.
+    pub fn to_json(&self) -> Vec<u8> {
+        // A struct of numbers and texts has nothing that could not be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// How many bytes it will have in the log, at most.
+    pub fn size(&self) -> u64 {
+        self.to_json().len() as u64 + SEALED
+    }
+
     /// The bytes of the line, line end included, and its MAC.
     pub(super) fn seal(&self, key: &Key<TrailMac>, before: &Mac) -> (Vec<u8>, Mac) {
-        // A struct of numbers and texts has nothing that could not be written.
-        let mut text = serde_json::to_vec(self).unwrap_or_default();
+        let mut text = self.to_json();
         let mac = derive_mac(key, &[before.as_slice(), &text]);
         text.pop();
         text.extend_from_slice(MEMBER);

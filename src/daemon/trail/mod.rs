@@ -9,7 +9,8 @@
 //! Invariants: every line's MAC covers the MAC of the line before it, also from one file to the
 //! next; the newest MAC and number stand in a second file, so that lines cut off at the end are
 //! missed; every file names the digest of the one before, so that lines of an older vault key count
-//! as well; files and bytes are bounded. A line is written, not flushed, before the request is
+//! as well, and the oldest line that is kept; files and bytes are bounded; one process writes it at a
+//! time. A file stands under its name with its first line, or not at all. A line is written, not flushed, before the request is
 //! answered: a killed daemon loses none, a power cut may lose the last ones, which the next check
 //! shows.
 
@@ -28,7 +29,8 @@ use crate::sys::clock;
 use crate::time::when::rfc3339;
 use crate::vault::SubKeys;
 use line::{HEAD_LEN, Head, Mac};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
@@ -45,6 +47,8 @@ pub const MAX_REFS: usize = 32;
 pub const MAX_READ: usize = (MAX_FILE as usize) + (128 << 10);
 
 const HEAD: &str = "head";
+/// A file before it has its first line.
+const NEW: &str = "new";
 const ENDING: &str = ".jsonl";
 
 /// Why a line was not written, or the log can't be read.
@@ -67,6 +71,9 @@ pub enum TrailError {
     /// A file does not end with a line that could be gone on from.
     #[error("the log of decisions: the last line of {0} is none")]
     NoLine(PathBuf),
+    /// Two that write would break each other's chain.
+    #[error("the log of decisions: another daemon writes in {0}")]
+    Busy(PathBuf),
 }
 
 impl Coded for TrailError {
@@ -88,25 +95,26 @@ pub struct Trail {
     head: File,
     seq: u64,
     last: Mac,
+    /// The file may have more than `len` bytes, which are to be cut off.
+    torn: bool,
 }
 
 impl Trail {
     /// Opens the log in a folder, which is made if need be, and notes that the daemon starts. What
-    /// a killed daemon left half written is dropped; what is missing against the head is noted.
+    /// a killed daemon left half written is dropped; what is missing against the head is noted, and
+    /// that the head itself is.
     ///
     /// # Errors
-    /// If it can't be read or written.
+    /// If it can't be read or written, or another process writes it.
     pub fn open(folder: &Path, keys: &SubKeys) -> Result<Self, TrailError> {
         make_private_folder(folder)?;
-        let files: VecDeque<PathBuf> = files(folder)?.into();
         let key = derive_trail(keys.anchor());
         let head_path = folder.join(HEAD);
         let head = open_private(&head_path, OFlags::CREATE | OFlags::RDWR)?;
+        lock(&head, folder)?;
         let known = read_head(&head).and_then(|bytes| Head::open(&bytes, &key, keys.epoch()));
-        let (seq, last, same_key) = match files.back() {
-            None => (0, [0; 32], false),
-            Some(path) => end_of(path, keys)?,
-        };
+        let mut files: VecDeque<PathBuf> = files(folder)?.into();
+        let (seq, last, same_key) = last_line(&mut files, keys)?;
         let (file, len) = match files.back() {
             Some(path) if same_key => {
                 let file = open_private(path, OFlags::APPEND | OFlags::WRONLY)?;
@@ -126,15 +134,17 @@ impl Trail {
             head,
             seq,
             last,
+            torn: false,
         };
         let missing = known.map_or(0, |head| head.seq).saturating_sub(seq);
         trail.seq += missing;
         if !same_key {
-            trail.start_file()?;
+            trail.start_file(keys)?;
         }
-        if missing > 0 {
+        // A head that is gone may have known of more lines.
+        if missing > 0 || (same_key && known.is_none()) {
             trail.append(Line {
-                missing: Some(missing),
+                missing: Some(missing).filter(|missing| *missing > 0),
                 ..Line::of(Kind::Gap)
             })?;
         }
@@ -145,23 +155,21 @@ impl Trail {
     /// Goes on with the keys of another epoch, in a new file.
     ///
     /// # Errors
-    /// If that can't be written.
+    /// If that can't be written; it goes on with the keys that it has then.
     pub fn rearm(&mut self, keys: &SubKeys) -> Result<(), TrailError> {
         if keys.epoch() == self.keys.epoch() && keys.vault_id() == self.keys.vault_id() {
             return Ok(());
         }
-        self.keys = keys.clone();
-        self.key = derive_trail(keys.anchor());
-        self.start_file()
+        self.start_file(keys)
     }
 
-    /// Writes one line; its number and time are set here.
+    /// Writes one line, whose number and time are set here; gives the number.
     ///
     /// # Errors
     /// If it can't be written. Nothing of it is left then.
-    pub fn note(&mut self, line: Line) -> Result<(), TrailError> {
+    pub fn note(&mut self, line: Line) -> Result<u64, TrailError> {
         if self.len >= MAX_FILE {
-            self.start_file()?;
+            self.start_file(&self.keys.clone())?;
         }
         self.append(line)
     }
@@ -180,30 +188,44 @@ impl Trail {
         synced.map_err(failed("flush", &self.folder))
     }
 
-    fn append(&mut self, mut line: Line) -> Result<(), TrailError> {
+    fn append(&mut self, mut line: Line) -> Result<u64, TrailError> {
+        if self.torn {
+            self.cut_torn()?;
+        }
         line.seq = self.seq + 1;
         line.time = rfc3339(clock::now());
         let (text, mac) = line.seal(&self.key, &self.last);
-        if let Err(error) = self.file.write_all(&text) {
-            // What is there of it would make the next line unreadable.
-            let _ = self.file.set_len(self.len);
-            return Err(failed("write", &self.folder)(error));
+        let written = self.file.write_all(&text);
+        let written = written.map_err(failed("write", &self.folder));
+        if let Err(error) = written.and_then(|()| self.write_head(line.seq, mac)) {
+            // Half a line would make the next one unreadable, and a whole one would say of a
+            // request that it was answered.
+            let _ = self.cut_torn();
+            return Err(error);
         }
         self.len += text.len() as u64;
         (self.seq, self.last) = (line.seq, mac);
-        let head = Head {
-            epoch: self.keys.epoch(),
-            seq: self.seq,
-            last: self.last,
-        };
-        let head = head.seal(&self.key);
-        self.head
-            .write_all_at(&head, 0)
-            .map_err(failed("write", &self.folder.join(HEAD)))
+        Ok(self.seq)
     }
 
-    /// Starts a new file, whose first line says with which vault's keys it goes on from where.
-    fn start_file(&mut self) -> Result<(), TrailError> {
+    fn cut_torn(&mut self) -> Result<(), TrailError> {
+        self.torn = true;
+        let cut = self.file.set_len(self.len);
+        cut.map_err(failed("repair", &self.folder))?;
+        self.torn = false;
+        Ok(())
+    }
+
+    fn write_head(&self, seq: u64, last: Mac) -> Result<(), TrailError> {
+        let epoch = self.keys.epoch();
+        let head = Head { epoch, seq, last }.seal(&self.key);
+        let written = self.head.write_all_at(&head, 0);
+        written.map_err(failed("write", &self.folder.join(HEAD)))
+    }
+
+    /// Starts a new file, whose first line says with which vault's keys it goes on from where, and
+    /// which lines are still kept. Waits for the disk. On an error all stays as it is.
+    fn start_file(&mut self, keys: &SubKeys) -> Result<(), TrailError> {
         if !self.files.is_empty() {
             self.sync()?;
         }
@@ -211,23 +233,65 @@ impl Trail {
             Some(path) => read_lines(path)?.map(|text| digest_of(&text)),
             None => None,
         };
-        let path = self.folder.join(format!("{:020}{ENDING}", self.seq + 1));
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::WRONLY;
-        self.file = open_private(&path, flags)?;
-        self.len = 0;
-        self.files.push_back(path);
-        while self.files.len() > MAX_FILES {
-            if let Some(oldest) = self.files.pop_front() {
-                std::fs::remove_file(&oldest).map_err(failed("remove", &oldest))?;
-            }
-        }
-        self.append(Line {
-            vault: Some(data_encoding::HEXLOWER.encode(&self.keys.vault_id())),
-            epoch: Some(self.keys.epoch()),
+        let seq = self.seq + 1;
+        let path = self.folder.join(format!("{seq:020}{ENDING}"));
+        let going = (self.files.len() + 1).saturating_sub(MAX_FILES);
+        let number = |at: usize| self.files.get(at).and_then(|path| number_of(path));
+        let oldest = number(going).unwrap_or(seq);
+        let dropped = oldest.saturating_sub(number(0).unwrap_or(oldest));
+        let line = Line {
+            seq,
+            time: rfc3339(clock::now()),
+            vault: Some(data_encoding::HEXLOWER.encode(&keys.vault_id())),
+            epoch: Some(keys.epoch()),
             previous: Some(data_encoding::HEXLOWER.encode(&self.last)),
             file_before,
+            oldest: Some(oldest),
+            dropped: Some(dropped).filter(|dropped| *dropped > 0),
             ..Line::of(Kind::File)
-        })
+        };
+        let key = derive_trail(keys.anchor());
+        let (text, mac) = line.seal(&key, &self.last);
+        self.file = new_file(&self.folder, &path, &text)?;
+        (self.len, self.torn) = (text.len() as u64, false);
+        (self.seq, self.last) = (seq, mac);
+        (self.keys, self.key) = (keys.clone(), key);
+        self.files.push_back(path);
+        // The next line is not written without a head that knows of both.
+        let _ = self.write_head(seq, mac);
+        while self.files.len() > MAX_FILES {
+            match self.files.front().map(std::fs::remove_file) {
+                Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => break,
+                // One that can't be removed now is tried again beside the next.
+                _ => drop(self.files.pop_front()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a file with its first line, durable before it has its name.
+fn new_file(folder: &Path, path: &Path, line: &[u8]) -> Result<File, TrailError> {
+    let new = folder.join(NEW);
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::WRONLY;
+    let mut file = open_private(&new, flags)?;
+    let written = file.write_all(line).and_then(|()| file.sync_all());
+    written.map_err(failed("write", &new))?;
+    if path.exists() {
+        return Err(failed("make", path)(io::ErrorKind::AlreadyExists.into()));
+    }
+    std::fs::rename(&new, path).map_err(failed("make", path))?;
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(failed("flush", folder))?;
+    Ok(file)
+}
+
+/// Keeps other daemons out while the head is open.
+fn lock(head: &File, folder: &Path) -> Result<(), TrailError> {
+    match rustix::fs::flock(head, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(TrailError::Busy(folder.to_owned())),
+        Err(error) => Err(failed("lock", &folder.join(HEAD))(error.into())),
     }
 }
 
@@ -236,9 +300,7 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, TrailError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed("list", folder))? {
         let path = entry.map_err(failed("list", folder))?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let number = name.and_then(|name| name.strip_suffix(ENDING));
-        if number.is_some_and(|n| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit())) {
+        if number_of(&path).is_some() {
             files.push(path);
         }
     }
@@ -246,14 +308,41 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, TrailError> {
     Ok(files)
 }
 
-/// Number and MAC of the last line of a file, which loses what stands behind that; and whether the
-/// file was begun with these keys.
-fn end_of(path: &Path, keys: &SubKeys) -> Result<(u64, Mac, bool), TrailError> {
+/// The number of a file's first line, from its name; `None` if it is no file of lines.
+fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let digits = name.strip_suffix(ENDING)?;
+    let whole = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    whole.then(|| digits.parse().ok())?
+}
+
+/// Number and MAC of the last line, and whether its file was begun with these keys. Files at the end
+/// without a line, as a power cut leaves them, are removed.
+fn last_line(
+    files: &mut VecDeque<PathBuf>,
+    keys: &SubKeys,
+) -> Result<(u64, Mac, bool), TrailError> {
+    while let Some(path) = files.back() {
+        if let Some(end) = end_of(path, keys)? {
+            return Ok(end);
+        }
+        std::fs::remove_file(path).map_err(failed("remove", path))?;
+        files.pop_back();
+    }
+    Ok((0, [0; 32], false))
+}
+
+/// As [`last_line`], of one file, which loses what stands behind its last line; `None` if it has no
+/// line.
+fn end_of(path: &Path, keys: &SubKeys) -> Result<Option<(u64, Mac, bool)>, TrailError> {
     let text = read_lines(path)?.unwrap_or_default();
     let whole = text
         .iter()
         .rposition(|b| *b == b'\n')
         .map_or(0, |at| at + 1);
+    if whole == 0 {
+        return Ok(None);
+    }
     if whole < text.len() {
         let file = open_private(path, OFlags::WRONLY)?;
         file.set_len(whole as u64).map_err(failed("repair", path))?;
@@ -264,7 +353,7 @@ fn end_of(path: &Path, keys: &SubKeys) -> Result<(u64, Mac, bool), TrailError> {
     let (Some((first, _)), Some((last, mac))) = (first, last.and_then(Line::parse)) else {
         return Err(TrailError::NoLine(path.to_owned()));
     };
-    Ok((last.seq, mac, first.is_of(keys)))
+    Ok(Some((last.seq, mac, first.is_of(keys))))
 }
 
 pub(super) fn read_lines(path: &Path) -> Result<Option<Vec<u8>>, TrailError> {

@@ -143,10 +143,18 @@ fn lines_cut_off_at_the_end_are_missed_and_noted_at_the_next_start() {
     assert!(log.check().fault.is_some());
     drop(log.open());
     assert_eq!(log.check().missing, 8);
-    // The head.
-    let log = written();
-    fs::remove_file(log.folder.join(HEAD)).unwrap();
-    assert!(log.check().fault.is_some());
+    // The head, with lines and without.
+    for left in [8, 5] {
+        let log = written();
+        log.edit(|lines| lines.truncate(left));
+        fs::remove_file(log.folder.join(HEAD)).unwrap();
+        assert!(log.check().fault.is_some());
+        drop(log.open());
+        let checked = log.check();
+        assert_eq!((checked.missing, checked.gaps), (0, 1));
+        drop(log.open());
+        assert_eq!(log.check().gaps, 1);
+    }
 }
 
 #[test]
@@ -177,6 +185,16 @@ fn files_and_bytes_are_bounded_and_the_chain_goes_on_from_file_to_file() {
         let line = (1 << 20) + 1024;
         assert!(fs::metadata(path).unwrap().len() <= MAX_FILE + line);
     }
+    assert_eq!(log.fault(), None);
+    // The newest file says which lines are kept and how many went for it.
+    let first_of = |path: &PathBuf| {
+        let text = fs::read(path).unwrap();
+        let line = text.split_inclusive(|b| *b == b'\n').next().unwrap();
+        Line::parse(line).unwrap().0
+    };
+    let (oldest, newest) = (first_of(&files[0]), first_of(files.last().unwrap()));
+    assert_eq!(newest.oldest, Some(oldest.seq));
+    assert!(newest.dropped.is_some_and(|lines| lines >= 4));
     drop(trail);
 }
 
@@ -185,18 +203,23 @@ fn a_file_that_is_put_back_or_left_out_shows() {
     let log = Log::new();
     let mut trail = log.open();
     for _ in 0..3 {
-        trail.start_file().unwrap();
+        trail.start_file(&keys()).unwrap();
         trail.note(decision("vault:a")).unwrap();
     }
     assert_eq!(log.fault(), None);
-    // Without the oldest, as after its time; without another one.
+    // Without the oldest, all but the last, another one.
     let files = log.files();
-    let oldest = fs::read(&files[0]).unwrap();
-    fs::remove_file(&files[0]).unwrap();
+    for gone in [0..1, 0..3, 1..2] {
+        let texts: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+        for path in &files[gone] {
+            fs::remove_file(path).unwrap();
+        }
+        assert_eq!(log.fault(), Some(1));
+        for (path, text) in files.iter().zip(texts) {
+            fs::write(path, text).unwrap();
+        }
+    }
     assert_eq!(log.fault(), None);
-    fs::write(&files[0], oldest).unwrap();
-    fs::remove_file(&files[1]).unwrap();
-    assert_eq!(log.fault(), Some(1));
 }
 
 #[test]
@@ -236,5 +259,64 @@ fn a_full_disk_leaves_no_half_line() {
     assert!(trail.note(decision("vault:lost")).is_err());
     trail.file = good;
     trail.note(decision("vault:kept")).unwrap();
+    assert_eq!(log.fault(), None);
+}
+
+#[test]
+fn a_line_without_its_head_is_taken_back() {
+    let log = Log::new();
+    let mut trail = log.open();
+    let path = log.folder.join(HEAD);
+    let good = std::mem::replace(&mut trail.head, File::open(&path).unwrap());
+    assert!(trail.note(decision("vault:lost")).is_err());
+    trail.head = good;
+    trail.note(decision("vault:kept")).unwrap();
+    assert_eq!(log.fault(), None);
+    let lines = check::lines(&log.folder).unwrap();
+    let refs: Vec<String> = lines.into_iter().flat_map(|line| line.refs).collect();
+    assert_eq!(refs, ["vault:kept"]);
+}
+
+#[test]
+fn a_file_that_can_not_be_started_changes_nothing() {
+    let log = Log::new();
+    let mut trail = log.open();
+    let in_the_way = log.folder.join(NEW);
+    fs::create_dir(&in_the_way).unwrap();
+    assert!(trail.start_file(&keys()).is_err());
+    assert!(trail.rearm(&keys_of(2)).is_err());
+    trail.note(decision("vault:old key")).unwrap();
+    assert_eq!((log.fault(), log.files().len()), (None, 1));
+    fs::remove_dir(&in_the_way).unwrap();
+    trail.rearm(&keys_of(2)).unwrap();
+    trail.note(decision("vault:new key")).unwrap();
+    assert_eq!(check(&log.folder, &keys_of(2)).unwrap().fault, None);
+}
+
+#[test]
+fn an_empty_last_file_keeps_no_daemon_from_starting() {
+    for left in ["", "{\"seq\":9,\"ti"] {
+        let log = written();
+        fs::write(log.folder.join(format!("{:020}{ENDING}", 9)), left).unwrap();
+        drop(log.open());
+        let checked = log.check();
+        assert_eq!((checked.files, checked.gaps, checked.fault), (1, 0, None));
+        // The only one.
+        let log = written();
+        fs::write(log.files().pop().unwrap(), left).unwrap();
+        drop(log.open());
+        let checked = log.check();
+        assert_eq!((checked.missing, checked.fault), (8, None));
+    }
+}
+
+#[test]
+fn two_daemons_never_write_the_same_log() {
+    let log = Log::new();
+    let trail = log.open();
+    let error = Trail::open(&log.folder, &keys()).unwrap_err();
+    assert!(matches!(error, TrailError::Busy(_)), "{error}");
+    drop(trail);
+    drop(log.open());
     assert_eq!(log.fault(), None);
 }
