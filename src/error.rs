@@ -212,7 +212,8 @@ codes! {
 
     DaemonUnavailable = "daemon.unavailable", Unavailable,
         "The daemon can't be reached or did not answer in time.";
-    DaemonBusy = "daemon.busy", Unavailable, "The daemon has no room for now for another connection, or for more requests.";
+    DaemonBusy = "daemon.busy", Unavailable,
+        "The daemon has no room now for another connection, or for more requests.";
     DaemonProtocol = "daemon.protocol", Unavailable,
         "The daemon or its client sent something that the protocol does not allow.";
     DaemonVersion = "daemon.version", Unavailable,

@@ -9,10 +9,10 @@
 //! Invariants: every line's MAC covers the MAC of the line before it, also from one file to the
 //! next; the newest MAC and number stand in a second file, so that lines cut off at the end are
 //! missed; every file names the digest of the one before, so that lines of an older vault key count
-//! as well, and the oldest line that is kept; files and bytes are bounded; one process writes it at a
-//! time. A file stands under its name with its first line, or not at all. A line is written, not flushed, before the request is
-//! answered: a killed daemon loses none, a power cut may lose the last ones, which the next check
-//! shows.
+//! as well, and the oldest line that is kept; files and bytes are bounded; one process writes it at
+//! a time. A file stands under its name with its first line, or not at all. A line is written, not
+//! flushed, before the request is answered: a killed daemon loses none, a power cut may lose the
+//! last ones, which the next check shows.
 
 pub mod check;
 pub mod line;
@@ -316,8 +316,8 @@ fn number_of(path: &Path) -> Option<u64> {
     whole.then(|| digits.parse().ok())?
 }
 
-/// Number and MAC of the last line, and whether its file was begun with these keys. Files at the end
-/// without a line, as a power cut leaves them, are removed.
+/// Number and MAC of the last line, and whether its file was begun with these keys. Files at the
+/// end without a line, as a power cut leaves them, are removed.
 fn last_line(
     files: &mut VecDeque<PathBuf>,
     keys: &SubKeys,

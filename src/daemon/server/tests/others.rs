@@ -23,10 +23,14 @@ const ANNOUNCE: &str = "import socket,struct,sys\n\
 /// A rig that others reach, where user 4242 has a grant and everybody may turn out to have one.
 fn shared() -> Rig {
     let digest = "0".repeat(64);
-    let grants = serde_json::json!({"grants": {
+    shared_with(serde_json::json!({"grants": {
         "user": {"to": {"uid": 4242}},
         "bearer": {"to": {"capability": format!("sha256:{digest}")}},
-    }});
+    }}))
+}
+
+/// A rig that others reach, with these grants.
+fn shared_with(grants: serde_json::Value) -> Rig {
     let load = move || Ok(Config::parse(&grants.to_string(), "c", Trust::Own)?.grants);
     let gate = Gate::new(Box::new(load), None, Book::none()).0;
     let rig = Rig::gated(patient(), HOUR, Duration::ZERO, gate);
@@ -108,4 +112,18 @@ fn frames_of_others_are_short_and_those_of_strangers_shorter() {
         // Up to the limit the rest of the frame is waited for.
         assert_eq!(announce(uid, limit), "");
     }
+}
+
+#[test]
+fn who_is_turned_away_again_and_again_does_not_fill_the_log() {
+    if rustix::process::geteuid().as_raw() != 0 {
+        return;
+    }
+    let rig = shared_with(serde_json::json!({"grants": {"user": {"to": {"uid": 4242}}}}));
+    for uid in [4243, 4244] {
+        let told = last_of(uid, &rig, 20);
+        assert!(told.contains("daemon.peer"), "{told}");
+    }
+    let log = std::fs::read_to_string(rig.state.path().join("run/daemon.log")).unwrap();
+    assert_eq!(log.matches("refused process").count(), 2, "{log}");
 }
