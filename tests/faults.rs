@@ -1,11 +1,13 @@
 //! Faults on the real program: parallel writers, SIGKILL at every system call and at random
-//! moments, failing writes and flushes, a real power cut.
+//! moments, failing writes and flushes, a real power cut, hostile clients of the daemon.
 //!
 //! What each test holds to: whatever was acknowledged is there afterwards, nothing else was lost,
 //! and the vault opens.
 
 #![allow(clippy::unwrap_used)] // A test that can not go on panics.
 
+#[path = "faults/hostile.rs"]
+mod hostile;
 #[path = "faults/inject.rs"]
 mod inject;
 #[path = "faults/moving.rs"]

@@ -73,7 +73,7 @@ fn run(command: &mut Command) -> Result<(), String> {
 /// `tests/run` sets `RESEAL_POWER_CUT=1` where it must run.
 #[test]
 fn a_power_cut_loses_nothing_acknowledged() {
-    let cuts = if storm() { 50 } else { 6 };
+    let cuts = if storm() { 200 } else { 6 };
     let folder = tempfile::tempdir().unwrap();
     let fs = match LoopFs::new(folder.path()) {
         Ok(fs) => fs,

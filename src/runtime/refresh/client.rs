@@ -1,7 +1,7 @@
 //! The client as the config has it now: for a server that does not accept the one in the record.
 
 use super::{Runtime, Want};
-use crate::oauth::provider::SecretIn;
+use crate::oauth::provider::{Provider, SecretIn};
 use crate::oauth::{Account, ClientAuth, ClientOf, ClientSecret};
 use crate::secret::SecretValue;
 
@@ -13,13 +13,7 @@ impl Runtime {
         let old = &account.client;
         let ground = self.ground().ok()?;
         let provider = ground.config.oauth_provider(&old.provider)?;
-        let issuer = provider.issuer.as_ref().map(|issuer| issuer.as_str());
-        let same_server = match (issuer, &provider.token_endpoint) {
-            (_, Some(endpoint)) => *endpoint == old.token_endpoint,
-            (Some(issuer), None) => Some(issuer) == old.issuer.as_deref(),
-            (None, None) => false,
-        };
-        if !same_server || provider.client_id.as_ref() != Some(&old.client_id) {
+        if !is_its_server(&provider, old) || provider.client_id.as_ref() != Some(&old.client_id) {
             return None;
         }
         let reference = provider.client_secret?;
@@ -40,5 +34,45 @@ impl Runtime {
             ..old.clone()
         };
         Some(client).filter(|client| client != old)
+    }
+}
+
+/// True if a client's endpoint is the one that the config means. What a record says of itself is no
+/// proof: whoever may write a record could name the config's issuer and an endpoint of his own, and
+/// be sent the secret. So without an endpoint in the config it must be the issuer's own server.
+fn is_its_server(provider: &Provider, client: &ClientOf) -> bool {
+    match (&provider.issuer, &provider.token_endpoint) {
+        (_, Some(endpoint)) => *endpoint == client.token_endpoint,
+        (Some(issuer), None) => {
+            client.issuer.as_deref() == Some(issuer.as_str())
+                && client.token_endpoint.same_origin(issuer.url())
+        }
+        (None, None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_the_config_goes_to_no_server_that_only_a_record_names() {
+        let mut provider = Provider::empty("acme");
+        let client = |issuer: &str, endpoint: &str| ClientOf {
+            issuer: Some(issuer.to_owned()),
+            ..ClientOf::public("acme", endpoint.parse().unwrap(), "id")
+        };
+        let own = client("https://acme.example", "https://acme.example/token");
+        let forged = client("https://acme.example", "https://evil.example/token");
+        let other = client("https://evil.example", "https://evil.example/token");
+        assert!(!is_its_server(&provider, &own));
+        provider.set_issuer("https://acme.example".parse().unwrap());
+        assert!(is_its_server(&provider, &own));
+        assert!(!is_its_server(&provider, &forged));
+        assert!(!is_its_server(&provider, &other));
+        // An endpoint elsewhere counts if the config names it.
+        provider.token_endpoint = Some(forged.token_endpoint.clone());
+        assert!(is_its_server(&provider, &forged));
+        assert!(!is_its_server(&provider, &own));
     }
 }
