@@ -54,13 +54,24 @@ impl World {
         command
     }
 
+    /// A command with the state folder alone, for what a daemon answers.
+    pub fn without_key(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(RESEAL);
+        self.add_folder_to(&mut command, args);
+        command
+    }
+
     fn add_to(&self, command: &mut Command, args: &[&str]) {
+        self.add_folder_to(command, args);
+        command.arg("--key-file").arg(&self.key);
+    }
+
+    fn add_folder_to(&self, command: &mut Command, args: &[&str]) {
         command
             .arg("--state-dir")
             .arg(&self.state)
             .arg("--no-input")
             .args(args);
-        command.arg("--key-file").arg(&self.key);
         command.env_clear().stdin(Stdio::null());
     }
 
