@@ -96,6 +96,11 @@ fn holder(fields: &Fields<'_>) -> Option<Holder> {
             fields.fail("unit", "is not the name of a unit such as hermes.service");
             return None;
         }
+        if text.starts_with("session-") && text.ends_with(".scope") {
+            let problem = "is a login's, and the number goes to another user after the next start";
+            fields.fail("unit", problem);
+            return None;
+        }
         return Some(Holder::Unit(text.to_owned()));
     }
     let digest = fields.text("capability").map(digest);
@@ -232,6 +237,7 @@ mod tests {
             (json!({"uid": NOBODY}), ".uid is the number of everyone"),
             (json!({"user": "a:b"}), ".user is not the name of a user"),
             (json!({"unit": "hermes"}), ".unit is not the name of a unit"),
+            (json!({"unit": "session-3.scope"}), ".unit is a login's"),
             (
                 json!({"capability": "sha256:00"}),
                 ".capability is not sha256:",

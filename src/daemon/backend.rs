@@ -51,6 +51,10 @@ impl Backend for Runtime {
         self.watched_files()
     }
 
+    fn published(&self, agent: Option<&AgentId>) -> Result<Report, Failure> {
+        Runtime::published(self, agent)
+    }
+
     fn in_use(&self, agent: &AgentId) -> HashSet<SecretRef> {
         Runtime::in_use(self, agent)
     }

@@ -16,6 +16,7 @@ use rustix::fd::BorrowedFd;
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Condvar, Mutex};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Fake {
     pub crowd: Barrier,
     pub watched: Vec<PathBuf>,
     used: HashSet<SecretRef>,
+    /// Reloads wait for the gate `reload`.
+    pub slow_reload: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,6 +52,7 @@ impl Fake {
             crowd: Barrier::new(crowd),
             watched,
             used: HashSet::new(),
+            slow_reload: AtomicBool::new(false),
         }
     }
 
@@ -201,11 +205,20 @@ impl Backend for Fake {
 
     fn reload(&self, cause: Cause) -> Reloaded {
         self.note(format!("reload {cause:?}"));
+        if self.slow_reload.load(Ordering::Relaxed) {
+            self.note("in reload");
+            self.pass_gate("reload");
+        }
         Reloaded {
             state: Ok(SnapshotState::Degraded),
             events: Vec::new(),
             hook: None,
         }
+    }
+
+    fn published(&self, _: Option<&AgentId>) -> Result<Report, Failure> {
+        self.note("published");
+        Ok(report(3))
     }
 
     fn in_use(&self, _: &AgentId) -> HashSet<SecretRef> {

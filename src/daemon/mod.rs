@@ -49,7 +49,9 @@ use crate::secret::SecretValue;
 use crate::snapshot::Event;
 use crate::sys::peer::Peer;
 use crate::sys::signals::Signals;
+use crate::sys::users;
 use crate::unlock::Given;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fmt;
@@ -121,7 +123,11 @@ pub trait Backend: Send + Sync {
     /// The files whose change calls for a reload; asked again after each reload.
     fn watched(&self) -> Vec<PathBuf>;
 
-    /// The refs that are in use in the config and in the profiles of an agent.
+    /// [`Request::Report`] from what the last activation found: asks no source.
+    fn published(&self, agent: Option<&AgentId>) -> Result<Report, Failure>;
+
+    /// The refs that are in use in the config and in the profiles of an agent, as far as others
+    /// can't change these.
     fn in_use(&self, _agent: &AgentId) -> HashSet<SecretRef> {
         HashSet::new()
     }
@@ -221,6 +227,8 @@ pub fn run(
     let env = |name: &str| std::env::var_os(name);
     let manager = Manager::from_env(env)?;
     let passed = manager::passed_listener(env)?;
+    let reached = site.share != Share::Own || passed.is_some();
+    check_user(reached, geteuid().as_raw(), users::overflow_uid())?;
     let mut place = Place::claim(site.socket, site.share, CLAIM_LIMIT)?;
     manager.notify("STATUS=opening the vault");
     let opened_at = SystemTime::now();
@@ -282,6 +290,8 @@ fn prepare_detached(
     handover: &Handover,
     open: impl FnOnce(&Unlock, &SecretValue) -> Result<Opened, Failure>,
 ) -> Result<(Server, Report), Failure> {
+    let reached = site.share != Share::Own;
+    check_user(reached, geteuid().as_raw(), users::overflow_uid())?;
     let mut place = Place::claim(site.socket, site.share, CLAIM_LIMIT)?;
     let log = site.socket.with_extension("log");
     let log = Log::file(&log).map_err(|error| {
@@ -305,6 +315,19 @@ fn prepare_detached(
         sandbox: opened.sandbox,
     };
     Ok((server, opened.report))
+}
+
+/// Refuses to let others reach a daemon whose own user the kernel names for everybody whom the user
+/// namespace does not know: it could not tell them from its own user.
+fn check_user(reached: bool, us: u32, nobody: u32) -> Result<(), Failure> {
+    if !reached || us != nobody {
+        return Ok(());
+    }
+    let text = format!(
+        "user {us} stands for everybody whom a user namespace does not know, so a daemon of it can \
+         not be shared: run it as a user of its own"
+    );
+    Err(Failure::new(Code::DaemonUnsafe, text))
 }
 
 /// Installed once the vault is open: until then there is nothing to finish, and a signal may end

@@ -132,7 +132,7 @@ fn socket_in(state: &tempfile::TempDir) -> PathBuf {
 }
 
 fn client(socket: &Path) -> Client {
-    let us = rustix::process::geteuid().as_raw();
+    let us = geteuid().as_raw();
     Client::connect(socket, us).unwrap().unwrap()
 }
 
@@ -280,4 +280,15 @@ fn a_detached_daemon_that_fails_says_why() {
         silent.message.contains("ended before it was ready"),
         "{silent}"
     );
+}
+
+#[test]
+fn a_daemon_of_the_user_that_stands_for_everybody_is_not_shared() {
+    let nobody = users::overflow_uid();
+    let set = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap();
+    assert_eq!(set.trim(), nobody.to_string());
+    let refused = check_user(true, nobody, nobody).unwrap_err();
+    assert_eq!(refused.code, Code::DaemonUnsafe);
+    assert!(check_user(false, nobody, nobody).is_ok());
+    assert!(check_user(true, 4242, nobody).is_ok() && check_user(true, 0, nobody).is_ok());
 }

@@ -218,6 +218,13 @@ impl Policy {
         self.grants.iter().any(|grant| grant.to.is(who))
     }
 
+    /// The grant that a capability opens.
+    pub fn opened_by(&self, shown: &Digest) -> Option<&str> {
+        let opens =
+            |grant: &&Grant| matches!(&grant.to, Holder::Capability(known) if equal(known, shown));
+        self.grants.iter().find(opens).map(|grant| &*grant.name)
+    }
+
     /// True if somebody whom only the user is known of may turn out to have a grant.
     pub fn may_know(&self, uid: u32) -> bool {
         self.grants.iter().any(|grant| match &grant.to {

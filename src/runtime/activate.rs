@@ -25,18 +25,10 @@ pub struct Tolerance {
 }
 
 impl Runtime {
-    /// The refs that are in use in the config and in the profiles of an agent; none if they can't
-    /// be read.
+    /// As [`Ground::in_use`](super::ground::Ground::in_use); none if they can't be read.
     pub fn in_use(&self, agent: &AgentId) -> HashSet<SecretRef> {
-        let Ok(ground) = self.ground() else {
-            return HashSet::new();
-        };
-        let places = ground
-            .active()
-            .filter(|place| place.agent.as_ref().is_none_or(|id| id == agent));
-        places
-            .filter_map(|place| place.reference.as_ref().ok().cloned())
-            .collect()
+        self.ground()
+            .map_or_else(|_| HashSet::new(), |ground| ground.in_use(agent))
     }
 
     /// Builds a snapshot of every active ref and publishes it; if a required ref fails, the last
@@ -91,8 +83,7 @@ impl Runtime {
     /// Resolves every active ref anew and reports each; publishes nothing.
     pub(super) fn dry_run(&self, agent: Option<&AgentId>) -> Result<Report, Failure> {
         let ground = self.fresh_ground()?;
-        let chosen =
-            |place: &&Place| agent.is_none_or(|id| place.agent.as_ref().is_none_or(|a| a == id));
+        let chosen = |place: &&Place| place.is_for(agent);
         let places: Vec<&Place> = ground.places.iter().filter(chosen).collect();
         let active = places
             .iter()
@@ -102,6 +93,42 @@ impl Runtime {
         Ok(Report {
             snapshot: self.snapshot_status(),
             refs: reports(places, &outcomes),
+        })
+    }
+
+    /// What [`Runtime::dry_run`] would tell, from what the last activation found: reads nothing,
+    /// asks no source, renews no token, whoever asks however often.
+    ///
+    /// # Errors
+    /// `vault.sealed`; as reading the config, if it was not read yet.
+    pub fn published(&self, agent: Option<&AgentId>) -> Result<Report, Failure> {
+        self.with_vault(|_| Ok(()))?;
+        let ground = self.ground()?;
+        let (snapshot, failures) = {
+            let machine = held(&self.activation);
+            (machine.snapshot().cloned(), machine.failures().to_vec())
+        };
+        let failures: HashMap<&SecretRef, &Failure> = failures
+            .iter()
+            .map(|failed| (&failed.reference, &failed.failure))
+            .collect();
+        let absent = Failure::new(Code::ActivationFailed, "the snapshot has no value for it");
+        let outcome = |reference: &SecretRef| match failures.get(reference) {
+            Some(failure) => Some(*failure),
+            None => {
+                let serves = |snapshot: &Arc<Snapshot>| snapshot.get(reference).is_some();
+                (!snapshot.as_ref().is_some_and(serves)).then_some(&absent)
+            }
+        };
+        let report = |place: &Place| {
+            let wanted = place.reference.as_ref().ok();
+            let wanted = wanted.filter(|_| place.inactive.is_none());
+            place.report(wanted.and_then(outcome))
+        };
+        let places = ground.places.iter().filter(|place| place.is_for(agent));
+        Ok(Report {
+            snapshot: self.snapshot_status(),
+            refs: places.map(report).collect(),
         })
     }
 

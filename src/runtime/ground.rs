@@ -17,7 +17,7 @@ use crate::source::{Outside, Unopened};
 use crate::store::{StateDir, StoreError, files};
 use crate::sys::clock;
 use crate::time::UnixMs;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +44,8 @@ struct Origin {
     digest: Option<[u8; 32]>,
     /// How many places it has.
     places: usize,
+    /// It is the state folder's own, and nobody but its user and root can change it.
+    guarded: bool,
 }
 
 impl Origin {
@@ -60,6 +62,8 @@ pub struct Agent {
     pub store: Store,
     /// Its `auth-state.json`.
     pub state: State,
+    /// Nobody but the state folder's user and root can change the two.
+    guarded: bool,
 }
 
 /// A place where a ref stands.
@@ -105,6 +109,8 @@ impl Ground {
             trust: trust_of(state, path),
             digest: text.as_ref().map(|text| sha256(&[text.as_bytes()])),
             places: 0,
+            guarded: is_own(state, path)
+                && (text.is_none() || files::is_guarded(path, state.root())),
         };
         let known = known.filter(|known| known.origin.says_the_same(&origin));
         let (config, mut places) = match known {
@@ -155,6 +161,22 @@ impl Ground {
         all
     }
 
+    /// The refs that are in use in the config and in the profiles of an agent, as far as only the
+    /// state folder's user and root can say so: none with another config than the state folder's
+    /// own, or if others could change it; those of the config alone if they could change the
+    /// agent's files.
+    pub fn in_use(&self, agent: &AgentId) -> HashSet<SecretRef> {
+        if !self.origin.guarded {
+            return HashSet::new();
+        }
+        let is_it = |known: &&Agent| known.id == *agent && known.guarded;
+        let agent = self.agents.iter().find(is_it).map(|known| &known.id);
+        self.active()
+            .filter(|place| place.agent.is_none() || place.agent.as_ref() == agent)
+            .filter_map(|place| place.reference.as_ref().ok().cloned())
+            .collect()
+    }
+
     /// True if a snapshot built from `other` would be built from this one in the same way.
     pub fn says_the_same(&self, other: &Ground) -> bool {
         self.config == other.config && self.places == other.places
@@ -177,6 +199,11 @@ impl Ground {
 }
 
 impl Place {
+    /// True if it stands in the config, or in the profiles of this agent; of any if it is `None`.
+    pub fn is_for(&self, agent: Option<&AgentId>) -> bool {
+        agent.is_none_or(|id| self.agent.as_ref().is_none_or(|whose| whose == id))
+    }
+
     /// True if a value stands there itself.
     pub fn is_plaintext(&self) -> bool {
         let code = self.reference.as_ref().err().map(|failure| failure.code);
@@ -223,6 +250,13 @@ pub fn trust_of(state: &StateDir, config: &Path) -> Trust {
     }
 }
 
+/// True if this is the state folder's own config, however it is named.
+fn is_own(state: &StateDir, config: &Path) -> bool {
+    let own = state.config();
+    let same = || Some(config.canonicalize().ok()? == own.canonicalize().ok()?);
+    config == own || same() == Some(true)
+}
+
 /// Reads a config file; the default config if there is none.
 ///
 /// # Errors
@@ -264,20 +298,28 @@ fn parse_config(text: Option<&str>, file: &str, trust: Trust) -> Result<Config, 
 pub fn read_agent(state: &StateDir, id: &AgentId, defaults: &Defaults) -> Result<Agent, Failure> {
     let path = state.auth_profiles(id);
     let name = path.display().to_string();
+    let mut guarded = true;
     let store = match read_text(&path)? {
-        Some(text) => Store::parse(&text, &name, defaults)?,
+        Some(text) => {
+            guarded &= files::is_guarded(&path, state.root());
+            Store::parse(&text, &name, defaults)?
+        }
         None => Store::empty(&name)?,
     };
     let path = state.auth_state(id);
     let name = path.display().to_string();
     let auth_state = match read_text(&path)? {
-        Some(text) => State::parse(&text, &name, &store)?,
+        Some(text) => {
+            guarded &= files::is_guarded(&path, state.root());
+            State::parse(&text, &name, &store)?
+        }
         None => State::empty(&name, &store)?,
     };
     Ok(Agent {
         id: id.clone(),
         store,
         state: auth_state,
+        guarded,
     })
 }
 

@@ -20,10 +20,10 @@ impl Runtime {
             allow_network_fs: ground.config.vault.allow_network_fs,
             ..Options::default()
         };
-        let keys = self.with_vault(|vault| Ok(vault.vault().keys().clone()))?;
         let file = VaultFile::open(&self.vault_path()?, options)?;
         let header = Header::parse(&file.read_header()?)?;
-        header.verify_with(&keys)?;
+        // The keys stay where they are: a lock wipes them also while a slow slot is tried.
+        self.with_vault(|vault| Ok(header.verify_with(vault.vault().keys())?))?;
         let nobody = &mut |_: &str| Err(PromptError::NoTerminal);
         let wrong = || Failure::new(Code::SlotNoMatch, "no keyslot opens with this secret");
         let opened = unlock::open(&header, given, nobody).map_err(|_| wrong())?;

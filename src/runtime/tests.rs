@@ -1,5 +1,7 @@
 //! The runtime on a real state folder: every request, activation in every state.
 
+mod published;
+
 use super::Runtime;
 use super::activate::{Tolerance, require};
 use super::open_vault::{Birth, OpenVault};

@@ -88,6 +88,19 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
     open_without_waiting(path).map(OwnedFd::from)
 }
 
+/// True if nobody but this user and root can change a file that was just read: neither itself, nor
+/// by putting another one in its place, in its folder or in one between it and `below`.
+pub fn is_guarded(path: &Path, below: &Path) -> bool {
+    let trusted = |path: &Path| {
+        let metadata = fs::metadata(path);
+        metadata.is_ok_and(|metadata| is_trusted(&metadata) && metadata.mode() & 0o022 == 0)
+    };
+    let between = path.ancestors().skip(1);
+    let mut between = between.take_while(|folder| folder.starts_with(below));
+    let real = fs::canonicalize(path);
+    real.is_ok_and(|real| trusted(&real) && trusted(parent(&real))) && between.all(trusted)
+}
+
 /// Reads a file that holds a secret, straight into locked memory. It must be ours or root's and
 /// give nothing to others; a pipe (`/dev/fd/3`, process substitution) is taken as it comes.
 ///

@@ -3,9 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::OnceLock;
 
 /// The most of `/etc/passwd` that is read, in bytes.
 pub const MAX_PASSWD: u64 = 4 << 20;
+/// What the kernel starts with (`DEFAULT_OVERFLOWUID`).
+const OVERFLOW: u32 = 65_534;
 
 /// The number of a user; `None` if there is no such line. A text of digits is a number already.
 ///
@@ -20,6 +23,18 @@ pub fn uid_of(name: &str) -> io::Result<Option<u32>> {
         .take(MAX_PASSWD)
         .read_to_end(&mut text)?;
     Ok(find(&String::from_utf8_lossy(&text), name))
+}
+
+/// The user that stands for everybody whom a user namespace does not know
+/// (`/proc/sys/kernel/overflowuid`, `user_namespaces(7)`).
+pub fn overflow_uid() -> u32 {
+    // Once, before a sandbox hides the file.
+    static FOUND: OnceLock<u32> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+        let found = text.ok().and_then(|text| number(text.trim()));
+        found.unwrap_or(OVERFLOW)
+    })
 }
 
 fn number(text: &str) -> Option<u32> {

@@ -93,8 +93,8 @@ pub enum Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Present {
-    /// A capability: 43 characters of base64url. Whether it is one is not said; what is asked for
-    /// then shows it.
+    /// A capability: 43 characters of base64url. Whether it is one is said only to whom nothing
+    /// else makes known; to others what they ask for then shows it.
     Capability,
     /// The passphrase of a keyslot, as typed; an error says if it opens none.
     Passphrase,

@@ -3,7 +3,7 @@
 use super::Load;
 use crate::config::{Config, Trust};
 use crate::error::{Code, Failure};
-use crate::grants::Policy;
+use crate::grants::{Holder, Policy};
 use crate::store::files::{MAX_STATE_FILE, read_guarded};
 use crate::sys::users;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,13 @@ fn read(path: &Path) -> Result<Policy, Failure> {
     }
     guarded?;
     // A user who can't be looked up is unknown, and gets nothing.
-    Ok(config
+    let mut policy = config
         .grants
-        .settle(|name| users::uid_of(name).ok().flatten()))
+        .settle(|name| users::uid_of(name).ok().flatten());
+    // Who is shown as this user may be anybody.
+    let anybody = Holder::Uid(users::overflow_uid());
+    policy.grants.retain(|grant| grant.to != anybody);
+    Ok(policy)
 }
 
 #[cfg(test)]
@@ -50,7 +54,7 @@ mod tests {
         assert_eq!(load().unwrap(), Policy::default());
         fs::write(&path, r#"{"grants": {"a": {"to": {"user": "root"}}}}"#).unwrap();
         chmod(&path, 0o600);
-        assert_eq!(load().unwrap().grants[0].to, crate::grants::Holder::Uid(0));
+        assert_eq!(load().unwrap().grants[0].to, Holder::Uid(0));
         for mode in [0o620, 0o602, 0o666] {
             chmod(&path, mode);
             assert_eq!(load().unwrap_err().code, Code::FilePermission, "{mode:o}");

@@ -24,6 +24,7 @@ pub use proof::{MAX_WRONG, WRONG_STEP};
 use self::acts::{Needs, needs};
 use super::Backend;
 use super::caller::Caller;
+use super::capability;
 use super::frame::Present;
 use super::trail::Outcome as Came;
 use crate::error::{Code, Failure};
@@ -36,7 +37,7 @@ use crate::sys::clock;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 /// Reads the grants anew.
@@ -61,6 +62,8 @@ pub struct Gate {
     load: Load,
     watched: Option<PathBuf>,
     policy: RwLock<Arc<Policy>>,
+    /// Held from reading the grants to using them, so that older ones never replace newer ones.
+    loading: Mutex<()>,
     book: Book,
     proofs: proof::Proofs,
 }
@@ -79,6 +82,7 @@ impl Gate {
             load,
             watched,
             policy: RwLock::default(),
+            loading: Mutex::default(),
             book,
             proofs: proof::Proofs::default(),
         };
@@ -88,6 +92,7 @@ impl Gate {
 
     /// Reads the grants anew. If that fails nothing is granted any more, and why is given.
     pub fn reload(&self) -> Option<Failure> {
+        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let (policy, failure) = match (self.load)() {
             Ok(policy) => (policy, None),
             Err(failure) => (Policy::default(), Some(failure)),
@@ -180,6 +185,60 @@ impl Gate {
         }
     }
 
+    /// Notes that there was no room for a connection of somebody else.
+    pub fn no_room(&self, caller: &Caller) {
+        let entry = book::Entry::about("connect", None);
+        // Refused he is anyway.
+        let _ = self.book.note(caller, entry, Came::Refused, "busy");
+    }
+
+    /// Judges whether somebody may give the daemon keys. Whoever can make these has opened the
+    /// vault; that is for the daemon's own user and root.
+    ///
+    /// # Errors
+    /// `grant.refused`; `audit.unavailable`.
+    pub fn may_unlock(&self, caller: &Caller) -> Result<(), Failure> {
+        let needs = Needs::All(Verb::Admin);
+        if self.is_own(caller.peer.uid) {
+            self.book.own(caller, "unlock", &needs);
+            return Ok(());
+        }
+        let entry = book::Entry::about("unlock", needs.verb());
+        let word = Refusal::NotGranted.as_str();
+        self.book.note(caller, entry, Came::Refused, word)?;
+        let text = "only the daemon's own user and root give it keys";
+        Err(Failure::new(Code::GrantRefused, text))
+    }
+
+    /// Takes a capability that somebody shows; if it is one, it counts for this connection.
+    ///
+    /// # Errors
+    /// `audit.unavailable`: it does not count then.
+    pub fn take(&self, caller: &mut Caller, shown: &[SecretValue]) -> Result<(), Failure> {
+        let Some(shown) = shown.first().and_then(capability::digest_of) else {
+            return self.note_shown(caller, None);
+        };
+        let policy = self.policy();
+        self.note_shown(caller, policy.opened_by(&shown))?;
+        caller.capability = Some(shown);
+        Ok(())
+    }
+
+    fn note_shown(&self, caller: &Caller, opens: Option<&str>) -> Result<(), Failure> {
+        let entry = book::Entry::about("present", None);
+        match opens {
+            _ if self.is_own(caller.peer.uid) => {
+                self.book.own(caller, entry.op, &Needs::Greeting);
+                Ok(())
+            }
+            Some(grant) => self.book.note(caller, entry, Came::Allowed, grant),
+            None => {
+                let word = Refusal::NotGranted.as_str();
+                self.book.note(caller, entry, Came::Refused, word)
+            }
+        }
+    }
+
     /// Tries a keyslot's secret that somebody shows; if it is one, it counts for a while.
     ///
     /// # Errors
@@ -201,11 +260,7 @@ impl Gate {
             ..caller.clone()
         };
         let admin = Needs::Part(Verb::Admin);
-        let entry = || book::Entry {
-            op: "present",
-            verb: admin.verb(),
-            refs: Vec::new(),
-        };
+        let entry = || book::Entry::about("present", admin.verb());
         let decision = Judge::new(&policy, &with_it, backend).whole(&admin);
         if let Decision::Refused(refusal) = decision
             && !self.is_own(caller.peer.uid)
@@ -215,10 +270,14 @@ impl Gate {
                 .note(caller, entry(), Came::Refused, refusal.as_str())?;
             return Err(failure);
         }
-        let uid = caller.peer.uid;
+        let grant = match decision {
+            Decision::Allowed(grant) => Some(grant),
+            Decision::Refused(_) => None,
+        };
+        let whose = (caller.peer.uid, grant);
         let tried = self
             .proofs
-            .attempt(uid, Instant::now(), || backend.prove(&given));
+            .attempt(whose, Instant::now(), || backend.prove(&given));
         let came = if tried.is_ok() {
             Came::Allowed
         } else {
@@ -301,6 +360,14 @@ impl Gate {
 
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl book::Entry {
+    /// Something that names no refs.
+    fn about(op: &'static str, verb: Option<Verb>) -> Self {
+        let refs = Vec::new();
+        Self { op, verb, refs }
     }
 }
 

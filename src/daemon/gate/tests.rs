@@ -435,3 +435,52 @@ fn with_a_log_that_can_not_be_written_others_are_refused_and_the_owner_is_not() 
     assert!(gate.book().news().is_some() && gate.book().news().is_none());
     assert!(ask(&gate, &caller(0), get()).0);
 }
+
+#[test]
+fn what_is_shown_and_who_gives_keys_or_finds_no_room_is_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = folder.path().join("audit");
+    let gate = gate_with(Book::of(Trail::open(&audit, &keys())));
+    let (text, digest) = capability::make();
+    let bearer = crate::grants::Grant {
+        to: crate::grants::Holder::Capability(digest),
+        ..policy().grants[0].clone()
+    };
+    *gate.policy.write().unwrap() = Arc::new(Policy {
+        grants: vec![bearer],
+    });
+    let mut stranger = caller(4242);
+    let wrong = SecretValue::copy_of("A".repeat(43).as_bytes());
+    gate.take(&mut stranger, &[wrong]).unwrap();
+    assert_eq!(gate.standing(&stranger), Standing::Stranger);
+    gate.take(&mut stranger, &[text]).unwrap();
+    assert_eq!(gate.standing(&stranger), Standing::Known);
+    let refused = gate.may_unlock(&stranger).unwrap_err();
+    assert_eq!(refused.code, Code::GrantRefused);
+    gate.may_unlock(&caller(0)).unwrap();
+    gate.no_room(&caller(4242));
+    gate.book().close();
+    let lines = lines(&audit);
+    let decisions = lines
+        .iter()
+        .filter(|line| line.event == trail::Kind::Decision);
+    let told: Vec<String> = decisions
+        .map(|line| {
+            let word = line.grant.as_ref().or(line.why.as_ref());
+            let op = line.op.as_deref().unwrap();
+            format!(
+                "{} {op} {:?} {word:?}",
+                line.uid.unwrap(),
+                line.outcome.unwrap()
+            )
+        })
+        .collect();
+    let expected = [
+        "4242 present Refused Some(\"notGranted\")",
+        "4242 present Allowed Some(\"user\")",
+        "4242 unlock Refused Some(\"notGranted\")",
+        "0 unlock Allowed None",
+        "4242 connect Refused Some(\"busy\")",
+    ];
+    assert_eq!(told, expected);
+}

@@ -3,6 +3,7 @@
 use super::{SPARE_THREADS, STACK, Shared, connection};
 use crate::daemon::caller::Caller;
 use crate::daemon::frame::answer_frames;
+use crate::daemon::gate::Standing;
 use crate::daemon::wire::Wire;
 use crate::error::{Code, Failure};
 use crate::sys::peer::{self, Peer};
@@ -12,6 +13,8 @@ use std::sync::{Arc, PoisonError};
 /// The most connections at once of all others than the daemon's own user and root: the rest stays
 /// for these.
 pub const MAX_OF_OTHERS: usize = 48;
+/// The most of these at once of whom no grant is known yet, for they have shown no capability.
+pub const MAX_OF_STRANGERS: usize = 8;
 /// The most connections at once of one other user.
 pub const MAX_OF_USER: usize = 16;
 
@@ -24,15 +27,26 @@ pub(super) fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         return;
     };
     if !shared.gate.may_admit(peer.uid) {
-        return turn_away(shared, wire, peer);
+        return turn_away(shared, wire, &Caller::by_user(peer));
     }
-    let Some(slot) = Slot::take(shared, peer) else {
-        let text = format!("user {} has too many connections", peer.uid);
+    let caller = Caller::of(wire.stream(), peer);
+    let whose = match shared.gate.standing(&caller) {
+        Standing::Nobody => return turn_away(shared, wire, &caller),
+        Standing::Full => Whose::Own,
+        Standing::Known => Whose::Known(peer.uid),
+        Standing::Stranger => Whose::Stranger(peer.uid),
+    };
+    let Some(slot) = Slot::take(shared, whose) else {
+        shared.gate.no_room(&caller);
+        let text = match whose {
+            Whose::Stranger(_) => "too many whom the daemon does not know are connected".to_owned(),
+            _ => format!("user {} has too many connections", peer.uid),
+        };
         return say(wire, Failure::new(Code::DaemonBusy, text));
     };
     let mut state = shared.state();
     if state.waiting.len() < state.spare {
-        state.waiting.push_back((wire, peer));
+        state.waiting.push_back((wire, caller, whose));
         drop(state);
         slot.hand_over();
         return shared.admitted.notify_one();
@@ -42,7 +56,7 @@ pub(super) fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         .name("connection".to_owned())
         .stack_size(STACK);
     // A thread that can't be started drops the slot and the connection with its closure.
-    if let Err(error) = thread.spawn(move || serve_connections(slot, wire, peer)) {
+    if let Err(error) = thread.spawn(move || serve_connections(slot, wire, caller)) {
         shared
             .log
             .line(format_args!("no thread for a connection: {error}"));
@@ -50,19 +64,19 @@ pub(super) fn admit(shared: &Arc<Shared>, stream: UnixStream) {
 }
 
 /// What a connection's thread does: its connection, then others as they come.
-fn serve_connections(slot: Slot, wire: Wire, peer: Peer) {
+fn serve_connections(slot: Slot, wire: Wire, caller: Caller) {
     let shared = Arc::clone(&slot.shared);
-    let mut next = Some((slot, wire, peer));
-    while let Some((slot, wire, peer)) = next {
-        connection::serve(&shared, wire, peer);
+    let mut next = Some((slot, wire, caller));
+    while let Some((mut slot, wire, caller)) = next {
+        connection::serve(&shared, &mut slot, wire, caller);
         drop(slot);
         let admitted = next_connection(&shared);
-        next = admitted.map(|(wire, peer)| (Slot::taken(&shared, peer), wire, peer));
+        next = admitted.map(|(wire, caller, whose)| (Slot::taken(&shared, whose), wire, caller));
     }
 }
 
 /// Waits with a thread that has done its work for more; `None` if it is not needed any longer.
-fn next_connection(shared: &Shared) -> Option<(Wire, Peer)> {
+fn next_connection(shared: &Shared) -> Option<Waiting> {
     let mut state = shared.state();
     if state.spare >= SPARE_THREADS {
         return None;
@@ -76,10 +90,10 @@ fn next_connection(shared: &Shared) -> Option<(Wire, Peer)> {
 }
 
 /// Refuses somebody of whom nothing was read.
-pub(super) fn turn_away(shared: &Shared, wire: Wire, peer: Peer) {
-    let Peer { pid, uid, .. } = peer;
+fn turn_away(shared: &Shared, wire: Wire, caller: &Caller) {
+    let Peer { pid, uid, .. } = caller.peer;
     // Whoever comes again and again is counted, and does not fill the log.
-    if shared.gate.book().turned_away(&Caller::by_user(peer)) {
+    if shared.gate.book().turned_away(caller) {
         shared
             .log
             .line(format_args!("refused process {pid} of user {uid}"));
@@ -95,28 +109,53 @@ fn say(mut wire: Wire, failure: Failure) {
     }
 }
 
+/// A connection that waits for a thread; its place is counted already.
+pub(super) type Waiting = (Wire, Caller, Whose);
+
+/// Whose a connection is, for the limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose {
+    /// The daemon's own user's, or root's.
+    Own,
+    /// Of a user, or of a unit of his, to whom something is granted.
+    Known(u32),
+    /// Of a user who may have a capability.
+    Stranger(u32),
+}
+
+impl Whose {
+    fn other(self) -> Option<u32> {
+        match self {
+            Whose::Own => None,
+            Whose::Known(uid) | Whose::Stranger(uid) => Some(uid),
+        }
+    }
+}
+
 /// A connection's place among the limited number.
 pub(super) struct Slot {
     shared: Arc<Shared>,
-    /// Whose it is, if not the daemon's own user's.
-    other: Option<u32>,
+    whose: Whose,
     held: bool,
 }
 
 impl Slot {
     /// `None` if others than the daemon's own user have enough.
-    fn take(shared: &Arc<Shared>, peer: Peer) -> Option<Self> {
-        let slot = Self::taken(shared, peer);
+    fn take(shared: &Arc<Shared>, whose: Whose) -> Option<Self> {
+        let slot = Self::taken(shared, whose);
         let mut state = shared.state();
-        if let Some(uid) = slot.other {
+        if let Some(uid) = whose.other() {
             let all: usize = state.of_others.values().sum();
             let count = state.of_others.get(&uid).copied().unwrap_or(0);
-            if all >= MAX_OF_OTHERS || count >= MAX_OF_USER {
+            let strange = usize::from(matches!(whose, Whose::Stranger(_)));
+            let full = all >= MAX_OF_OTHERS || count >= MAX_OF_USER;
+            if full || state.of_strangers + strange > MAX_OF_STRANGERS {
                 drop(state);
                 slot.hand_over();
                 return None;
             }
             state.of_others.insert(uid, count + 1);
+            state.of_strangers += strange;
         }
         state.active += 1;
         drop(state);
@@ -124,11 +163,19 @@ impl Slot {
     }
 
     /// The place of a connection that was counted already.
-    fn taken(shared: &Arc<Shared>, peer: Peer) -> Self {
+    fn taken(shared: &Arc<Shared>, whose: Whose) -> Self {
         Self {
             shared: Arc::clone(shared),
-            other: (!shared.gate.is_own(peer.uid)).then_some(peer.uid),
+            whose,
             held: true,
+        }
+    }
+
+    /// A grant of the one who has the place is known now: it is a stranger's no longer.
+    pub fn is_known(&mut self) {
+        if let Whose::Stranger(uid) = self.whose {
+            self.whose = Whose::Known(uid);
+            self.shared.state().of_strangers -= 1;
         }
     }
 
@@ -145,7 +192,10 @@ impl Drop for Slot {
         }
         let mut state = self.shared.state();
         state.active -= 1;
-        if let Some(uid) = self.other
+        if let Whose::Stranger(_) = self.whose {
+            state.of_strangers -= 1;
+        }
+        if let Some(uid) = self.whose.other()
             && let Some(count) = state.of_others.get_mut(&uid)
         {
             *count -= 1;

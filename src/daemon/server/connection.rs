@@ -1,8 +1,8 @@
 //! One connection: a request, its answer, the next request, until one side has enough.
 
-use super::{Shared, admission};
+use super::Shared;
+use super::admission::Slot;
 use crate::daemon::caller::Caller;
-use crate::daemon::capability;
 use crate::daemon::frame::{Ask, MAX_FRAME, Present, answer_frames};
 use crate::daemon::gate::Standing;
 use crate::daemon::wire::{Waited, Wire, WireError};
@@ -20,16 +20,12 @@ pub const STRANGERS_FRAME: usize = 1 << 10;
 
 /// Serves a checked peer until it leaves, breaks the protocol, lets a limit pass, or the daemon
 /// locks.
-pub fn serve(shared: &Shared, mut wire: Wire, peer: Peer) {
-    let mut caller = Caller::of(wire.stream(), peer);
-    if shared.gate.standing(&caller) == Standing::Nobody {
-        return admission::turn_away(shared, wire, peer);
-    }
-    match converse(shared, &mut wire, &mut caller) {
+pub(super) fn serve(shared: &Shared, slot: &mut Slot, mut wire: Wire, mut caller: Caller) {
+    match converse(shared, slot, &mut wire, &mut caller) {
         // A client that leaves early harms nobody, itself included.
         Ok(()) | Err(WireError::Closed) => {}
         Err(error) => {
-            let pid = peer.pid;
+            let pid = caller.peer.pid;
             shared
                 .log
                 .line(format_args!("connection of process {pid} ended: {error}"));
@@ -37,7 +33,12 @@ pub fn serve(shared: &Shared, mut wire: Wire, peer: Peer) {
     }
 }
 
-fn converse(shared: &Shared, wire: &mut Wire, caller: &mut Caller) -> Result<(), WireError> {
+fn converse(
+    shared: &Shared,
+    slot: &mut Slot,
+    wire: &mut Wire,
+    caller: &mut Caller,
+) -> Result<(), WireError> {
     let mut limit = shared.limits.fresh;
     while wire.wait(limit, Some(shared.stopping.fd()))? == Waited::Ready {
         // The grants may have changed since the last request.
@@ -56,13 +57,19 @@ fn converse(shared: &Shared, wire: &mut Wire, caller: &mut Caller) -> Result<(),
             }
             other => other?,
         };
-        let known = matches!(standing, Standing::Full | Standing::Known);
-        if !known && !matches!(ask, Ask::Present(Present::Capability)) {
+        if !is_known(standing) && !matches!(ask, Ask::Present(Present::Capability)) {
             let frames = answer_frames(Err(nothing_for(caller)))?;
             shared.gate.book().turned_away(caller);
             return wire.write(&frames);
         }
-        let answer = answer(shared, caller, ask, secrets);
+        let mut answer = answer(shared, caller, ask, secrets);
+        // Whoever showed a capability that opens nothing has no second try on this connection.
+        let known = is_known(standing) || is_known(shared.gate.standing(caller));
+        if known {
+            slot.is_known();
+        } else {
+            answer = answer.and_then(|_| Err(nothing_for(caller)));
+        }
         if let Some(news) = shared.gate.book().news() {
             shared.log.line(format_args!("{news}"));
         }
@@ -71,9 +78,16 @@ fn converse(shared: &Shared, wire: &mut Wire, caller: &mut Caller) -> Result<(),
             Err(error) => answer_frames(Err(error.into()))?,
         };
         wire.write(&frames)?;
+        if !known {
+            return Ok(());
+        }
         limit = shared.limits.kept;
     }
     Ok(())
+}
+
+fn is_known(standing: Standing) -> bool {
+    matches!(standing, Standing::Full | Standing::Known)
 }
 
 fn nothing_for(caller: &Caller) -> Failure {
@@ -95,28 +109,24 @@ fn answer(
             let backend = shared.backend.as_ref();
             shared.gate.serve(caller, backend, request, secrets, act)
         }
-        // Whoever can make these keys has opened the vault; that is for the daemon's own user.
-        Ask::Unlock(_) if !shared.gate.is_own(caller.peer.uid) => {
-            let text = "only the daemon's own user and root give it keys";
-            Err(Failure::new(Code::GrantRefused, text))
-        }
         Ask::Unlock(options) => {
+            shared.gate.may_unlock(caller)?;
             shared.look.ask();
             let _running = Running::begin(shared);
             unlock(shared, caller.peer, &options, &secrets)
         }
         Ask::Present(Present::Capability) => {
-            let shown = secrets.first().and_then(capability::digest_of);
-            caller.capability = shown.or(caller.capability);
+            shared.gate.take(caller, &secrets)?;
             Ok(Answer::plain(Reply::Done))
         }
         Ask::Present(what) => {
             let secret = secrets
                 .first()
                 .ok_or_else(|| Failure::new(Code::DaemonProtocol, "there is nothing to look at"))?;
-            let _running = Running::begin(shared);
             let backend = shared.backend.as_ref();
             shared.gate.prove(caller, backend, what, secret)?;
+            // Only a right one shows that somebody still needs the vault.
+            drop(Running::begin(shared));
             Ok(Answer::plain(Reply::Done))
         }
     }
@@ -143,6 +153,12 @@ fn answer_request(
                 status.daemon = Some(shared.status());
             }
             Ok(answer)
+        }
+        // What is not granted must not be asked for either, and a command not be run at will.
+        Request::Report { agent } if !shared.gate.is_own(peer.uid) => {
+            let _running = Running::begin(shared);
+            let report = shared.backend.published(agent.as_ref())?;
+            Ok(Answer::plain(Reply::Report(report)))
         }
         Request::Reload => {
             let _running = Running::begin(shared);

@@ -1,6 +1,6 @@
 //! The serving side: one thread accepts, watches the limits and the signals; each connection has
-//! a thread with a small stack, a few of which stay for those to come; one more thread reloads, and
-//! one renews tokens.
+//! a thread with a small stack, a few of which stay for those to come; one more thread reloads, one
+//! reloads the grants, and one renews tokens.
 //!
 //! Invariants: the peer's user is checked before a byte is read; at most [`Limits::connections`]
 //! are served at once, of which others than the daemon's own user never have all, more wait in the
@@ -15,7 +15,7 @@ mod connection;
 mod renewals;
 mod upkeep;
 
-pub use admission::{MAX_OF_OTHERS, MAX_OF_USER};
+pub use admission::{MAX_OF_OTHERS, MAX_OF_STRANGERS, MAX_OF_USER};
 pub use connection::{OTHERS_FRAME, STRANGERS_FRAME};
 pub use upkeep::{LOOK_STEP, state_text};
 
@@ -24,10 +24,8 @@ use super::log::Log;
 use super::manager::Manager;
 use super::place::Place;
 use super::session::{Clock, Flag, Session};
-use super::wire::Wire;
 use super::{Backend, Sandboxed, Stopped, Unlock};
 use crate::runtime::service::DaemonStatus;
-use crate::sys::peer::Peer;
 use crate::sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -203,10 +201,12 @@ struct State {
     active: usize,
     /// Those of them that are not the daemon's own user's, by user.
     of_others: BTreeMap<u32, usize>,
+    /// Those of them of whom no grant is known yet.
+    of_strangers: usize,
     /// Threads without a connection.
     spare: usize,
     /// Connections for them; never more than there are of them.
-    waiting: VecDeque<(Wire, Peer)>,
+    waiting: VecDeque<admission::Waiting>,
     /// The accepting thread waits for one of them to end.
     full: bool,
     stop: Option<Stopped>,

@@ -1,4 +1,5 @@
-//! The thread that reloads: on SIGHUP, and when a watched file changed.
+//! The threads that reload: one everything, on SIGHUP and when a watched file changed; one the
+//! grants alone, so that one that was taken back does not count until a slow source has answered.
 
 use super::Shared;
 use crate::daemon::Cause;
@@ -68,7 +69,9 @@ pub fn start(shared: &Arc<Shared>, since: SystemTime) -> io::Result<()> {
     let since = since
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos());
-    let missed = watch.changed_since(i128::try_from(since).unwrap_or(i128::MAX));
+    let since = i128::try_from(since).unwrap_or(i128::MAX);
+    let missed = watch.changed_since(since);
+    start_grants(shared, since)?;
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
         .name("upkeep".to_owned())
@@ -78,6 +81,36 @@ pub fn start(shared: &Arc<Shared>, since: SystemTime) -> io::Result<()> {
             }
             keep_up(&shared, &mut watch);
         })?;
+    Ok(())
+}
+
+/// Starts the thread of the grants, where the system tells of changes. Elsewhere they are reloaded
+/// with the rest.
+fn start_grants(shared: &Arc<Shared>, since: i128) -> io::Result<()> {
+    let Some(file) = shared.gate.watched() else {
+        return Ok(());
+    };
+    let mut watch = Watch::new();
+    watch.set(vec![file.clone()]);
+    if watch.fd().is_none() {
+        return Ok(());
+    }
+    let missed = watch.changed_since(since);
+    let shared = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name("grants".to_owned());
+    thread.spawn(move || {
+        if missed {
+            shared.reload_grants();
+        }
+        while wait(&[Some(shared.stopping.fd()), watch.fd()]) {
+            if watch.drain() {
+                watch.settle(shared.stopping.fd());
+                shared.reload_grants();
+                // What the file's name leads to may be another one now.
+                watch.set(vec![file.clone()]);
+            }
+        }
+    })?;
     Ok(())
 }
 
