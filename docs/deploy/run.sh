@@ -18,6 +18,7 @@ exec docker run --rm ${DOCKER_OPTIONS-} \
     --security-opt no-new-privileges \
     --pids-limit 64 \
     --memory 256m \
+    --memory-swap 256m \
     --ulimit core=0 \
     --tmpfs /run/reseal:mode=0700,uid=1000,gid=1000,size=1m \
     --mount "type=volume,src=$volume,dst=/vault" \

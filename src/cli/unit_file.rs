@@ -3,8 +3,8 @@
 use super::error::{CliError, io_failure};
 use crate::error::Code;
 use crate::unlock::systemd_creds::CREDENTIAL;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use rustix::fs::{Mode, OFlags};
+use std::fs;
 use std::path::Path;
 
 /// Where root's credential goes, unless another place is named; the units that are installed look
@@ -19,6 +19,17 @@ pub fn encrypted_credential(file: &Path) -> String {
 /// The line that hands a key to a service as it is.
 pub fn plain_credential(file: &Path) -> String {
     format!("LoadCredential={CREDENTIAL}:{}", file.display())
+}
+
+/// The option of `daemon install` that gives such a line.
+pub fn option_of(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let file = value.strip_prefix(CREDENTIAL)?.strip_prefix(':')?;
+    match key {
+        "LoadCredentialEncrypted" => Some(format!("--credential {file}")),
+        "LoadCredential" => Some(format!("--key-file {file}")),
+        _ => None,
+    }
 }
 
 /// Refuses a path with characters that mean something else in a unit.
@@ -52,13 +63,10 @@ fn make(folder: &Path) -> std::io::Result<()> {
         make(above)?;
     }
     fs::create_dir(folder)?;
-    fs::set_permissions(folder, Permissions::from_mode(0o755))
-}
-
-/// Lets everybody read a file that holds no secret, as `systemctl cat` does.
-pub fn make_readable(file: &Path, doing: &str) -> Result<(), CliError> {
-    fs::set_permissions(file, Permissions::from_mode(0o644))
-        .map_err(|error| CliError::new(doing, io_failure(file, &error)))
+    // By descriptor: what lies at the path may be another's symlink by now.
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    Ok(rustix::fs::fchmod(&folder, Mode::from_raw_mode(0o755))?)
 }
 
 #[cfg(test)]

@@ -97,7 +97,11 @@ pub fn connect(socket: &Path, owner: u32, share: Share) -> Result<Option<UnixStr
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         other => other.map_err(failed("look at", folder))?,
     };
-    check_folder(&stat, owner, share, folder)?;
+    // Before a daemon first ran, systemd's socket stands in a folder that root made, 0755: root
+    // could replace what is in any folder, and everybody else is kept out by the socket itself.
+    let of_root = stat.st_uid == 0 && owner != 0;
+    let around = if of_root { Share::Everyone } else { share };
+    check_folder(&stat, owner, around, folder)?;
     let stream = socket_fd()?;
     rustix::net::sockopt::set_socket_timeout(&stream, Timeout::Send, Some(CONNECT_LIMIT))
         .map_err(failed("set limits of", socket))?;
@@ -193,10 +197,15 @@ impl Place {
             Share::Everyone => 0o666,
         };
         let folder = rustix::fs::fstat(&self.folder).map_err(failed("look at", new))?;
-        let group = Some(rustix::fs::Gid::from_raw(folder.st_gid));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(&self.folder, NEW_SOCKET, None, group, flags)
-            .map_err(failed("set the group of", new))?;
+        let made = rustix::fs::statat(&self.folder, NEW_SOCKET, flags);
+        let made = made.map_err(failed("look at", new))?;
+        // The installed units take the call away, and give the folder the daemon's own group.
+        if made.st_gid != folder.st_gid {
+            let group = Some(rustix::fs::Gid::from_raw(folder.st_gid));
+            rustix::fs::chownat(&self.folder, NEW_SOCKET, None, group, flags)
+                .map_err(failed("set the group of", new))?;
+        }
         let mode = Mode::from_raw_mode(mode);
         rustix::fs::chmodat(&self.folder, NEW_SOCKET, mode, AtFlags::empty())
             .map_err(failed("set the mode of", new))

@@ -185,12 +185,30 @@ pub fn write_with(
             max,
         });
     }
+    write_mode(path, before, None, after, care)
+}
+
+/// [`write()`] of a file that everybody may read, 0644 from before it has its name.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_public(path: &Path, before: Option<&[u8]>, after: &[u8]) -> Result<(), StoreError> {
+    write_mode(path, before, Some(PUBLIC), after, Care::Durable)
+}
+
+fn write_mode(
+    path: &Path,
+    before: Option<&[u8]>,
+    mode: Option<u32>,
+    after: &[u8],
+    care: Care,
+) -> Result<(), StoreError> {
     match before {
-        None => write_new(path, after, care),
+        None => write_new(path, mode, after, care),
         Some(before) => {
             let target = follow(path)?;
             let old = lock_unchanged(&target, before)?;
-            replace(&target, &old, None, after, care)
+            replace(&target, &old, mode, after, care)
         }
     }
 }
@@ -320,7 +338,7 @@ pub fn make_private(path: &Path) -> Result<(), StoreError> {
 pub fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let target = match follow(path) {
         Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return match write_new(path, bytes, Care::Durable) {
+            return match write_new(path, None, bytes, Care::Durable) {
                 // Somebody made it meanwhile.
                 Err(StoreError::Conflict(_)) => overwrite_old(&follow(path)?, bytes),
                 other => other,
@@ -346,6 +364,7 @@ fn overwrite_old(target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 const PRIVATE: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
 /// What stands between the name of a file and the random part of its temporary name.
 const TEMP_MARK: &str = ".tmp-";
 /// Random bytes in a temporary name.
@@ -458,12 +477,15 @@ fn lock_unchanged(path: &Path, before: &[u8]) -> Result<File, StoreError> {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8], care: Care) -> Result<(), StoreError> {
+fn write_new(path: &Path, mode: Option<u32>, bytes: &[u8], care: Care) -> Result<(), StoreError> {
     let conflict = || StoreError::Conflict(path.to_path_buf());
     if fs::symlink_metadata(path).is_ok() {
         return Err(conflict());
     }
     let temp = Temp::beside(path)?;
+    if let Some(mode) = mode {
+        temp.set_mode(mode)?;
+    }
     temp.fill(bytes)?;
     let mut taken = false;
     temp.name(|temp| {
@@ -534,8 +556,8 @@ impl Temp {
     }
 
     /// Gives the new file the owner of the old one, and its mode unless another is given, the owner
-    /// first: changing it clears
-    /// mode bits, and at no time may the file be open to more people than the old one.
+    /// first: changing it clears mode bits, and at no time may the file be open to more people than
+    /// the old one.
     fn take_over(&self, like: &File, mode: Option<u32>) -> Result<(), StoreError> {
         let old = like
             .metadata()
@@ -550,10 +572,13 @@ impl Temp {
                 .map_err(io::Error::from)
                 .map_err(StoreError::io("keep the owner of", &self.path))?;
         }
-        let mode = mode.unwrap_or(old.mode() & 0o7777);
+        self.set_mode(mode.unwrap_or(old.mode() & 0o7777))
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), StoreError> {
         rustix::fs::fchmod(self.file.as_fd(), Mode::from_raw_mode(mode))
             .map_err(io::Error::from)
-            .map_err(StoreError::io("keep the mode of", &self.path))
+            .map_err(StoreError::io("set the mode of", &self.path))
     }
 
     fn fill(&self, bytes: &[u8]) -> Result<(), StoreError> {

@@ -159,6 +159,14 @@ fn a_hardened_daemon_starts_from_an_encrypted_credential_and_serves() {
 }
 
 #[test]
+fn a_daemon_shares_its_own_socket_and_gets_systemds_with_the_commands_that_are_told() {
+    let boot = boot();
+    boot.saw("service installed");
+    boot.saw("without systemd's socket: active, got value-for-the-client");
+    boot.saw("commands that come next: exit 0, socket active");
+}
+
+#[test]
 fn a_user_and_a_service_with_a_grant_are_served_by_the_system_daemon() {
     let boot = boot();
     boot.saw("granted user got: value-for-the-client");

@@ -4,6 +4,7 @@
 use super::world::{BIN, Ran, World, finish, mode};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -182,6 +183,141 @@ fn the_credential_is_durable_and_decrypted_before_the_vault_has_the_slot() {
     let in_vault = place(&["rename", "vault.reseal\")"]);
     let order = [named, flushed, decrypted, in_vault];
     assert!(order.is_sorted(), "{order:?}\n{trace}");
+}
+
+/// A user of every Debian system whose group has another number, and the home of that user.
+const OWNER: (u32, u32, &str) = (5, 60, "/usr/games");
+
+fn run(program: &str, args: &[&str]) {
+    let mut command = Command::new(program);
+    command.args(args);
+    finish(command, None).ok();
+}
+
+#[test]
+fn the_owner_of_the_vault_gets_nothing_of_roots_but_the_key() {
+    let machine = Machine::new();
+    let world = &machine.world;
+    let at = |name: &str| world.beside(name);
+    let (program, trace, file) = (at("reseal"), at("trace"), at("key.cred"));
+    let root = Path::new(&program).parent().unwrap();
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+    run("install", &["-m", "755", BIN, &program]);
+    let (state, passphrase) = (at("state"), world.passphrase());
+    let command = [
+        &program,
+        "--no-input",
+        "--state-dir",
+        &state,
+        "vault",
+        "slot",
+        "add",
+        "systemd-creds",
+        "--with-key=host",
+        "-o",
+        &file,
+    ];
+    let environment = [
+        ("ROOT_TOKEN", "canary-of-root"),
+        ("CREDENTIALS_DIRECTORY", "/canary-of-root"),
+        ("LANG", "C.UTF-8"),
+    ];
+    let add = |more: &[&str]| {
+        let strace = [
+            "-f",
+            "-v",
+            "-qq",
+            "-s",
+            "4096",
+            "-o",
+            &trace,
+            "-e",
+            "execve,setgid",
+        ];
+        let args = [&strace[..], &command, more].concat();
+        on(&machine.host, "strace", &args, &environment)
+    };
+    // The folder's group is root's, which the owner is not in.
+    let whose = format!("{}:0", OWNER.0);
+    run("chown", &["-R", &whose, &state, &passphrase]);
+    let refused = add(&["--passphrase-fd", "0"]).code(2);
+    assert!(refused.stderr.contains("another descriptor"), "{refused:?}");
+    add(&["--passphrase-file", &passphrase]).ok();
+    let trace = fs::read_to_string(&trace).unwrap();
+    let started = trace.lines().find(|line| line.contains("--key-on-stdin"));
+    let started = started.unwrap_or_else(|| panic!("{trace}"));
+    assert!(!started.contains("canary-of-root"), "{started}");
+    for passed_on in ["LANG=C.UTF-8", &format!("HOME={}", OWNER.2)] {
+        assert!(started.contains(passed_on), "{passed_on}: {started}");
+    }
+    assert!(trace.contains(&format!("setgid({})", OWNER.1)), "{trace}");
+    assert!(!trace.contains("setgid(0)"), "{trace}");
+
+    run("chown", &["-R", "123456:0", &state, &passphrase]);
+    fs::remove_file(&file).unwrap();
+    let refused = add(&["--passphrase-file", &passphrase]).code(5);
+    assert!(
+        refused.stderr.contains("is not in /etc/passwd"),
+        "{refused:?}"
+    );
+    assert!(!Path::new(&file).exists());
+    run("chown", &["-R", "0:0", &state, &passphrase]);
+    assert_eq!(machine.kinds(), ["passphrase", "systemd"]);
+}
+
+#[test]
+fn a_drop_in_with_other_lines_stays_and_nothing_is_added() {
+    let machine = Machine::new();
+    let (file, drop_in) = (
+        machine.world.beside("key.cred"),
+        machine.world.private_file("key.conf", b"[Service]\n"),
+    );
+    let add = || machine.add(&file, &["--drop-in", &drop_in]);
+    let refused = add().code(8);
+    assert!(refused.stderr.contains("other lines"), "{refused:?}");
+    assert_eq!(fs::read(&drop_in).unwrap(), b"[Service]\n");
+    assert!(!Path::new(&file).exists());
+    assert_eq!(machine.kinds(), ["passphrase"]);
+    fs::remove_file(&drop_in).unwrap();
+    add().ok();
+    assert_eq!(mode(Path::new(&drop_in)), 0o644);
+    fs::remove_file(&file).unwrap();
+    // The same lines are no harm.
+    add().ok();
+}
+
+#[test]
+fn the_last_slot_that_does_not_hang_on_the_machine_stays() {
+    let machine = Machine::new();
+    let world = &machine.world;
+    machine.add(&world.beside("key.cred"), &[]).ok();
+    let list = world.run(&["--json", "vault", "slot", "list"]).ok().json();
+    let first = list["slots"][0]["id"].as_str().unwrap();
+    let remove = ["vault", "slot", "remove", first, "--yes"];
+    let refused = world.with_passphrase(&remove).code(5);
+    assert!(refused.stderr.contains("slot add recovery"), "{refused:?}");
+    assert_eq!(machine.kinds(), ["passphrase", "systemd"]);
+    let key = world.beside("key");
+    let add = ["vault", "slot", "add", "key", &key, "--generate"];
+    world.with_passphrase(&add).ok();
+    let by_key = |args: &[&str]| machine.run(&[args, &["--key-file", &key]].concat()).ok();
+    by_key(&remove);
+    assert_eq!(machine.kinds(), ["systemd", "key"]);
+
+    // No person can open it now, which is said when a further slot binds it to the machine.
+    let other = world.beside("other.cred");
+    let add = [
+        "vault",
+        "slot",
+        "add",
+        "systemd-creds",
+        "--with-key=host",
+        "-o",
+        &other,
+    ];
+    let ran = by_key(&add);
+    let said = "neither a recovery code nor a passphrase";
+    assert!(ran.stderr.contains(said), "{ran:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::world::{Ran, World, finish};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,15 +63,13 @@ fn units_are_written_once_and_an_edited_one_stays() {
     let text = fs::read_to_string(&service).unwrap();
     let line = "\nLoadCredentialEncrypted=reseal.key:/etc/reseal/reseal.key.cred\n";
     assert!(text.contains(line), "{text}");
-    let next = json(&["--share", "everyone"]).ok().json();
-    let next = next["next"].to_string();
-    for verb in ["stop", "start"] {
-        let command = format!("systemctl {verb} reseal.socket reseal.service");
-        assert!(next.contains(&command), "{next}");
-    }
-    assert_eq!(actions(json(&[])), ["updated", "updated"]);
+    assert_eq!(
+        actions(json(&["--share", "everyone"])),
+        ["updated", "updated"]
+    );
+    assert_eq!(actions(json(&["--share", "own"])), ["updated", "updated"]);
 
-    let edited = text.replace("RestartSec=1", "RestartSec=9");
+    let edited = text.replace("RestartSec=5", "RestartSec=9");
     fs::write(&service, &edited).unwrap();
     let refused = json(&[]).code(8);
     assert!(refused.stderr.contains("was edited"), "{}", refused.stderr);
@@ -107,6 +106,131 @@ fn a_unit_names_only_what_it_can_see_and_the_commands_that_come_next() {
         text.contains(&format!("\nLoadCredential=reseal.key:{key}\n")),
         "{text}"
     );
+}
+
+/// The commands that are told.
+fn next(ran: Ran) -> Vec<String> {
+    let json = ran.ok().json();
+    let next = json["next"].as_array().unwrap().iter();
+    next.map(|line| line.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn options_of_the_installed_units_are_not_taken_away_without_a_word() {
+    let world = World::empty();
+    let key = world.private_file("key", b"x");
+    let system = |more: &[&str]| install(&world, &[&["--json", "--system"], more].concat());
+    let all = ["--with-socket", "--share", "everyone", "--key-file", &key];
+    system(&all).ok();
+    let units = ["reseal.service", "reseal.socket"].map(|name| unit(&world, name));
+    let texts = || {
+        units
+            .each_ref()
+            .map(|path| fs::read_to_string(path).unwrap())
+    };
+    let before = texts();
+
+    let refused = system(&[]).code(8);
+    let again = format!("--share everyone --key-file {key}");
+    assert!(refused.text().contains(&again), "{refused:?}");
+    assert!(
+        refused.text().contains("--system --with-socket"),
+        "{refused:?}"
+    );
+    let args = ["--json", "daemon", "install", "--system", "--prefix"];
+    let other = world.run(&[&args[..], &[&world.beside("root")], &all].concat());
+    let program = format!("--program {PROGRAM}");
+    assert!(other.code(8).text().contains(&program));
+    assert_eq!(texts(), before);
+
+    // The socket that is there stays in step, named or not.
+    assert_eq!(actions(system(&all[1..])), ["unchanged", "unchanged"]);
+    let group = ["--share", "group", "--key-file", &key];
+    assert_eq!(actions(system(&group)), ["updated", "updated"]);
+    let [service, socket] = texts();
+    assert!(
+        service.contains("\nRuntimeDirectoryMode=0750\n"),
+        "{service}"
+    );
+    assert!(socket.contains("\nSocketMode=0660\n"), "{socket}");
+    assert_eq!(actions(system(&["--force"])), ["updated", "updated"]);
+    let [service, socket] = texts();
+    assert!(
+        service.contains("\nRuntimeDirectoryMode=0700\n"),
+        "{service}"
+    );
+    assert!(socket.contains("\nSocketMode=0600\n"), "{socket}");
+}
+
+#[test]
+fn what_changes_a_running_service_is_told_with_its_stop_and_all_options() {
+    let world = World::empty();
+    let stop = |socket: &str| format!("systemctl stop {socket}reseal.service");
+    let start = |socket: &str| format!("systemctl enable --now {socket}reseal.service");
+    let system = |more: &[&str]| next(install(&world, &[&["--json", "--system"], more].concat()));
+    let first = system(&["--share", "everyone"]);
+    assert!(first.contains(&start("")), "{first:?}");
+    assert!(!first.contains(&stop("")), "{first:?}");
+    let again = format!(
+        "reseal daemon install --system --share everyone --program {PROGRAM} --prefix {}",
+        world.beside("root")
+    );
+    assert!(
+        first.iter().any(|line| same_words(line, &again)),
+        "{first:?}"
+    );
+    let ends_with_restart = |next: &[String]| {
+        let last = [stop("reseal.socket "), start("reseal.socket ")];
+        assert!(next.ends_with(&last), "{next:?}");
+    };
+    ends_with_restart(&system(&["--share", "everyone", "--with-socket"]));
+    let service = unit(&world, "reseal.service");
+    fs::write(&service, "[Service]\n").unwrap();
+    ends_with_restart(&system(&["--share", "everyone", "--force"]));
+    let same = system(&["--share", "everyone"]);
+    assert!(!same.contains(&stop("reseal.socket ")), "{same:?}");
+}
+
+fn same_words(one: &str, other: &str) -> bool {
+    let words = |text: &str| {
+        let mut words: Vec<_> = text.split(' ').map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    words(one) == words(other)
+}
+
+#[test]
+fn a_key_that_others_can_read_is_warned_of() {
+    let world = World::empty();
+    let key = world.private_file("key", b"x");
+    let args = ["--user", "--key-file", &key];
+    let ran = install(&world, &args).ok();
+    assert!(!ran.stderr.contains("others"), "{}", ran.stderr);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let ran = install(&world, &args).ok();
+    assert!(ran.stderr.contains("others can read it"), "{}", ran.stderr);
+}
+
+/// Restarted at its own pace the service never meets the limit of systemd, after which it would be
+/// down for good; started by a client through the socket again and again, it does.
+#[test]
+fn a_daemon_that_fails_for_a_while_is_tried_again_without_an_end() {
+    let world = World::empty();
+    install(&world, &["--system"]).ok();
+    let text = fs::read_to_string(unit(&world, "reseal.service")).unwrap();
+    let line = |key: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(key));
+        found.unwrap_or_else(|| panic!("no {key} in {text}"))
+    };
+    let number = |key: &str| line(key).parse::<u32>().unwrap();
+    let (pace, burst) = (number("RestartSec="), number("StartLimitBurst="));
+    let interval = number("StartLimitIntervalSec=");
+    assert!(interval > 0 && pace * (burst - 1) > interval, "{text}");
+    assert_eq!(line("After="), "network-online.target");
+    assert_eq!(line("Wants="), "network-online.target");
+    // A wrong option or config, sealed, denied, corrupt: not what time mends.
+    assert_eq!(line("RestartPreventExitStatus="), "2 4 5 7");
 }
 
 /// What one of systemd's programs says of units; panics unless it is content.

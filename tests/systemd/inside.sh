@@ -49,9 +49,16 @@ head -c 32 /dev/zero >/tmp/wrong
     --key-fd 3 -o /tmp/none.cred 3</tmp/wrong
 seen "wrong key: exit $?, credential $(ls /tmp/none.cred 2>/dev/null || echo none)"
 
-/usr/local/bin/reseal --state-dir $state daemon install --system --with-socket --share everyone && seen "units installed"
+# Shared by the daemon's own socket first, then by systemd's, with the commands that are told.
+install="/usr/local/bin/reseal --state-dir $state --json daemon install --system --share everyone"
+$install && seen "service installed"
 systemctl daemon-reload
-systemctl start reseal.socket reseal.service
+systemctl start reseal.service
+seen "without systemd's socket: $(of ActiveState), got $(as 4242 token --ref vault:canary)"
+$install --with-socket >/tmp/next && seen "units installed"
+/usr/bin/python3 -c 'import json; print(*json.load(open("/tmp/next"))["next"], sep="\n")' >/tmp/next.sh
+bash -e /tmp/next.sh
+seen "commands that come next: exit $?, socket $(systemctl is-active reseal.socket)"
 seen "started: $(of ActiveState), $(of StatusText)"
 pid=$(of MainPID)
 for fact in Uid CapEff NoNewPrivs Seccomp; do

@@ -82,7 +82,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("src/cli/new_slot.rs", "a new key into its file"),
     ("src/cli/grants.rs", "a new capability into its file"),
     (
-        "src/cli/vault/credential_slot.rs",
+        "src/cli/vault/vault_owner.rs",
         "a new key to this program, started as the vault's owner",
     ),
     (

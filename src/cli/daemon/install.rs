@@ -16,11 +16,14 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const DOING: &str = "install the units";
 /// The largest unit that is read, in bytes.
 const MAX_UNIT: usize = 256 << 10;
+const SERVICE: &str = "reseal.service";
+const SOCKET: &str = "reseal.socket";
 /// Where the system's vault lies.
 const SYSTEM_STATE: &str = "/var/lib/reseal";
 /// Where the system's daemon listens.
@@ -34,8 +37,9 @@ const MARK: &str = "# Installed by `reseal daemon install`; changes belong into 
 ///
 /// Writes reseal.service, and with --with-socket reseal.socket, then tells the commands that start
 /// them. The system's daemon runs as the user reseal on the vault in /var/lib/reseal and listens at
-/// /run/reseal/daemon.sock. Safe to run again; a unit that was edited stays unless --force is
-/// given.
+/// /run/reseal/daemon.sock. Safe to run again: a unit that was edited stays, and an option that the
+/// installed one has must be named again, unless --force is given. A socket that is there is kept
+/// in step.
 #[derive(Args)]
 pub struct InstallArgs {
     /// For the machine [default for root]
@@ -51,8 +55,9 @@ pub struct InstallArgs {
     with_socket: bool,
 
     /// Who can reach the socket of the machine's daemon; the same as `daemon.share` of its config
-    #[arg(long, value_enum, default_value_t = Share::Own, conflicts_with = "user")]
-    share: Share,
+    /// [default: own]
+    #[arg(long, value_enum, conflicts_with = "user")]
+    share: Option<Share>,
 
     /// The credential with the vault's key, from `vault slot add systemd-creds` [default:
     /// /etc/reseal/reseal.key.cred if that is there]
@@ -71,7 +76,7 @@ pub struct InstallArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Replace units that were edited, too
+    /// Replace units that were edited, and take away options that are not named
     #[arg(long)]
     force: bool,
 
@@ -98,6 +103,14 @@ impl Share {
             Share::Own => ("0700", "0600"),
             Share::Group => ("0750", "0660"),
             Share::Everyone => ("0755", "0666"),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Share::Own => "own",
+            Share::Group => "group",
+            Share::Everyone => "everyone",
         }
     }
 }
@@ -127,6 +140,9 @@ struct Unit {
 pub fn run(context: &Context, args: &InstallArgs) -> Done {
     let plan = Plan::new(context, args)?;
     let units = plan.units(args)?;
+    if !args.force {
+        plan.check_options(args, &units)?;
+    }
     let edited = units.iter().find(|unit| unit.action == Action::Edited);
     if let Some(unit) = edited.filter(|_| !args.dry_run) {
         let why = format!("{} was edited by somebody", unit.path.display());
@@ -154,6 +170,10 @@ struct Plan {
     state: PathBuf,
     socket: PathBuf,
     share: Share,
+    /// Asked for, or there already.
+    with_socket: bool,
+    /// What follows `reseal daemon install` to get the same again.
+    options: Vec<String>,
 }
 
 impl Plan {
@@ -171,6 +191,7 @@ impl Plan {
             let (state, socket) = (context.state.root().to_owned(), context.daemon_socket()?);
             (user_units()?, state, socket)
         };
+        let with_socket = args.with_socket || below(&prefix, &folder).join(SOCKET).exists();
         let plan = Self {
             system,
             program: program(args, system)?,
@@ -179,7 +200,9 @@ impl Plan {
             folder,
             state,
             socket,
-            share: args.share,
+            share: args.share.unwrap_or(Share::Own),
+            with_socket,
+            options: named(args, system, with_socket),
         };
         for path in [&plan.program, &plan.state, &plan.socket] {
             unit_file::check_path(path, DOING)?;
@@ -196,9 +219,9 @@ impl Plan {
             true => include_str!("units/system.socket"),
             false => include_str!("units/user.socket"),
         };
-        let mut units = vec![self.unit("reseal.service", service, args.force)?];
-        if args.with_socket {
-            units.push(self.unit("reseal.socket", socket, args.force)?);
+        let mut units = vec![self.unit(SERVICE, service, args.force)?];
+        if self.with_socket {
+            units.push(self.unit(SOCKET, socket, args.force)?);
         }
         Ok(units)
     }
@@ -234,39 +257,74 @@ impl Plan {
         })
     }
 
+    /// Refuses to take away what the installed service has and nobody named: whoever runs this
+    /// again to see what is missing must not close a socket or lose the key by it.
+    fn check_options(&self, args: &InstallArgs, units: &[Unit]) -> Result<(), CliError> {
+        let Some(service) = units.first().filter(|unit| unit.action == Action::Updated) else {
+            return Ok(());
+        };
+        let text = String::from_utf8_lossy(service.before.as_deref().unwrap_or_default());
+        let Installed {
+            share,
+            credential,
+            program,
+        } = Installed::read(&text);
+        let mut lost = Vec::new();
+        if args.share.is_none() && self.system && share.is_some_and(|share| share != self.share) {
+            lost.extend(share.map(|share| format!("--share {}", share.name())));
+        }
+        let is_named = args.credential.is_some() || args.key_file.is_some();
+        if !is_named && credential.is_some() && credential != self.credential.as_deref() {
+            lost.extend(credential.and_then(unit_file::option_of));
+        }
+        if args.program.is_none() && program.is_some_and(|program| self.program != program) {
+            lost.extend(program.map(|program| format!("--program {}", program.display())));
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "the installed {SERVICE} has {}, which this would take away",
+            lost.join(" ")
+        );
+        let again = [&self.options[..], &lost].concat().join(" ");
+        Err(
+            CliError::because(DOING, Code::FileExists, why).hint(format!(
+                "run `reseal daemon install {again}`, name other values, or give --force"
+            )),
+        )
+    }
+
     /// The commands that come next.
     fn next(&self, units: &[Unit]) -> Vec<String> {
         let mut next = Vec::new();
         if self.system {
-            self.next_of_system(units.len() > 1, &mut next);
+            self.next_of_system(&mut next);
         }
         let systemctl = match self.system {
             true => "systemctl",
             false => "systemctl --user",
         };
-        let changed = |unit: &Unit| unit.action != Action::Unchanged;
-        if units.iter().any(changed) {
+        let is = |actions: &'static [Action]| move |unit: &Unit| actions.contains(&unit.action);
+        if !units.iter().all(is(&[Action::Unchanged])) {
             next.push(format!("{systemctl} daemon-reload"));
         }
-        let names: Vec<_> = units
-            .iter()
-            .filter_map(|unit| unit.path.file_name())
-            .collect();
-        let names: Vec<_> = names
-            .iter()
-            .rev()
-            .map(|name| name.to_string_lossy())
-            .collect();
-        next.push(format!("{systemctl} enable --now {}", names.join(" ")));
-        if units.iter().any(|unit| unit.action == Action::Updated) {
-            // systemd refuses to restart a socket whose service runs, even together with it.
-            next.push(format!("{systemctl} stop {}", names.join(" ")));
-            next.push(format!("{systemctl} start {}", names.join(" ")));
+        let names = match self.with_socket {
+            true => format!("{SOCKET} {SERVICE}"),
+            false => SERVICE.to_owned(),
+        };
+        // systemd refuses to start or restart a socket whose service runs, even together with it.
+        let changed = units.iter().any(is(&[Action::Updated, Action::Replaced]));
+        let added = units.iter().skip(1).any(is(&[Action::Written]))
+            && !units.iter().take(1).all(is(&[Action::Written]));
+        if changed || added {
+            next.push(format!("{systemctl} stop {names}"));
         }
+        next.push(format!("{systemctl} enable --now {names}"));
         next
     }
 
-    fn next_of_system(&self, with_socket: bool, next: &mut Vec<String>) {
+    fn next_of_system(&self, next: &mut Vec<String>) {
         let users = fs::read_to_string(below(&self.prefix, Path::new("/etc/passwd")));
         let users = users.unwrap_or_default();
         let reseal = format!("reseal --state-dir {SYSTEM_STATE}");
@@ -284,8 +342,8 @@ impl Plan {
         }
         if self.credential.is_none() {
             next.push(format!("{reseal} vault slot add systemd-creds"));
-            let socket = if with_socket { " --with-socket" } else { "" };
-            next.push(format!("reseal daemon install --system{socket}"));
+            let options = self.options.join(" ");
+            next.push(format!("reseal daemon install {options}"));
         }
     }
 }
@@ -309,6 +367,12 @@ fn report(context: &Context, args: &InstallArgs, plan: &Plan, units: &[Unit]) ->
             out.data(unit.text.trim_end())?;
         } else {
             out.say(&format!("{} {path}", did(unit.action)));
+        }
+    }
+    for file in [&args.key_file, &args.program].into_iter().flatten() {
+        let is_key = args.key_file.as_ref() == Some(file);
+        if let Some(why) = open_to_others(file, is_key, plan.system) {
+            out.warn(&format!("{} {why}", shown_path(file)));
         }
     }
     if plan.credential.is_none() && plan.system {
@@ -348,8 +412,65 @@ fn write(unit: &Unit) -> Result<(), CliError> {
         return Ok(());
     }
     unit_file::make_folder_of(&unit.path, DOING)?;
-    files::write(&unit.path, unit.before.as_deref(), unit.text.as_bytes()).doing(DOING)?;
-    unit_file::make_readable(&unit.path, DOING)
+    files::write_public(&unit.path, unit.before.as_deref(), unit.text.as_bytes()).doing(DOING)
+}
+
+/// What is wrong with the owner or the mode of a file that a unit names, if it is there.
+fn open_to_others(file: &Path, is_key: bool, system: bool) -> Option<&'static str> {
+    let facts = fs::metadata(file).ok()?;
+    if system && facts.uid() != 0 {
+        return Some("is not root's: its owner can change what the daemon of the machine gets");
+    }
+    match is_key {
+        true if facts.mode() & 0o077 != 0 => Some("holds the key, and others can read it"),
+        false if facts.mode() & 0o022 != 0 => Some("can be changed by others, and then is started"),
+        _ => None,
+    }
+}
+
+/// The options of a unit that is installed.
+struct Installed<'a> {
+    share: Option<Share>,
+    /// The line with the credential.
+    credential: Option<&'a str>,
+    program: Option<&'a Path>,
+}
+
+impl<'a> Installed<'a> {
+    fn read(text: &'a str) -> Self {
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+        let mode = value("RuntimeDirectoryMode=");
+        let shares = Share::value_variants().iter().copied();
+        let mut lines = text.lines();
+        let program = value("ExecStart=").and_then(|line| line.split(' ').next());
+        Self {
+            share: mode.and_then(|mode| shares.clone().find(|share| share.modes().0 == mode)),
+            credential: lines.find(|line| unit_file::option_of(line).is_some()),
+            program: program.map(Path::new),
+        }
+    }
+}
+
+/// The options that get the same again.
+fn named(args: &InstallArgs, system: bool, with_socket: bool) -> Vec<String> {
+    let mut options = vec![if system { "--system" } else { "--user" }.to_owned()];
+    if with_socket {
+        options.push("--with-socket".to_owned());
+    }
+    options.extend(args.share.map(|share| format!("--share {}", share.name())));
+    let paths = [
+        ("--credential", &args.credential),
+        ("--key-file", &args.key_file),
+        ("--program", &args.program),
+        ("--prefix", &args.prefix),
+    ];
+    for (option, path) in paths {
+        options.extend(
+            path.iter()
+                .map(|path| format!("{option} {}", path.display())),
+        );
+    }
+    options
 }
 
 fn digest(body: &str) -> String {

@@ -7,13 +7,14 @@
 //! and this program, started again as the owner, adds the slot; the key goes there by a pipe.
 
 use super::slot::{ADDING, CommonArgs, add};
+use super::vault_owner::{End, Owner};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing, Done, io_failure};
 use crate::cli::new_slot::Wish;
 use crate::cli::output::shown_path;
-use crate::cli::session;
+use crate::cli::session::{self, Opened, UnlockArgs};
 use crate::cli::unit_file::{self, SYSTEM_CREDENTIAL};
-use crate::error::{Code, Failure};
+use crate::error::Code;
 use crate::secret::SecretValue;
 use crate::store::files;
 use crate::sys::random;
@@ -23,11 +24,11 @@ use crate::vault::SlotKind;
 use crate::vault::slot::RawKeyHint;
 use clap::{Args, ValueEnum};
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+
+const DROP_IN: &str = "write the lines for the unit";
+/// The largest drop-in that is compared, in bytes.
+const MAX_DROP_IN: usize = 64 << 10;
 
 /// What encrypts a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,7 +93,8 @@ struct CredentialArgs {
     output: Option<PathBuf>,
 
     /// Write the lines for the unit to this file instead of stdout, such as
-    /// /etc/systemd/system/reseal.service.d/key.conf
+    /// /etc/systemd/system/reseal.service.d/key.conf; a file with other lines stays as it is, and
+    /// nothing is done
     #[arg(long, value_name = "FILE")]
     drop_in: Option<PathBuf>,
 
@@ -148,7 +150,10 @@ fn run(context: &Context, with_key: WithKey, args: &CredentialArgs, hint: RawKey
     if args.key_on_stdin {
         return add_as_owner(context, args, hint);
     }
-    let owner = other_owner(context)?;
+    let owner = Owner::other_than_root(context)?;
+    if owner.is_some() {
+        refuse_stdin(&args.common.unlock)?;
+    }
     let place = Place::choose(context, args)?;
     let creds = SystemdCreds::find().doing(ADDING)?;
     let seal = Seal {
@@ -158,26 +163,69 @@ fn run(context: &Context, with_key: WithKey, args: &CredentialArgs, hint: RawKey
     };
     let credential = Credential::make(context, &creds, &seal, &place)?;
     let id = match owner {
-        Some(owner) => match start_as_owner(context, owner, &credential.key)? {
-            Ok(id) => id,
+        Some(owner) => match owner.add_slot(context, &credential.key)? {
+            End::Added(id) => id,
             // It has said why.
-            Err(code) => return Ok(code),
+            End::Refused(code) => return Ok(code),
+            End::Unclear(how) => {
+                credential.keep();
+                return Err(unclear(&how, &place.file));
+            }
         },
         None => {
             let mut opened = session::open_admin(context, &args.common.unlock, ADDING)?;
             let wish = Wish::Key(credential.key.clone(), hint);
-            add(context, &mut opened, &wish, &args.common.label)?
+            let id = add(context, &mut opened, &wish, &args.common.label)?;
+            warn_if_bound(context, &opened);
+            id
         }
     };
     credential.keep();
     let lines = place.unit_lines();
     if let Some(path) = &args.drop_in {
-        let doing = "write the lines for the unit";
-        unit_file::make_folder_of(path, doing)?;
-        files::overwrite(path, lines.as_bytes()).doing(doing)?;
-        unit_file::make_readable(path, doing)?;
+        unit_file::make_folder_of(path, DROP_IN)?;
+        let there = files::read(path, MAX_DROP_IN).doing(DROP_IN)?;
+        if there.as_deref() != Some(lines.as_bytes()) {
+            files::write_public(path, None, lines.as_bytes()).doing(DROP_IN)?;
+        }
     }
     report(context, &id, &place, args.drop_in.as_deref(), &lines)
+}
+
+/// The owner's process has the key on stdin: nothing else can come from there.
+fn refuse_stdin(how: &UnlockArgs) -> Result<(), CliError> {
+    let fds = [how.passphrase_fd, how.key_fd, how.recovery_code_fd];
+    if !fds.contains(&Some(0)) {
+        return Ok(());
+    }
+    let why = "stdin can't be read by the vault's owner, as whom this adds the slot";
+    Err(CliError::because(ADDING, Code::Usage, why).hint("use another descriptor: `3<&0`"))
+}
+
+fn unclear(how: &str, file: &Path) -> CliError {
+    let why = format!(
+        "adding it as the vault's owner ended unclearly ({how}); {} stays, for the vault may have \
+         the slot already",
+        file.display()
+    );
+    CliError::because(ADDING, Code::FileIo, why)
+        .hint("if `reseal vault slot list` shows no new slot, remove the file and try again")
+}
+
+/// Says so where nothing but this machine opens the vault: no person can, once it is gone.
+fn warn_if_bound(context: &Context, opened: &Opened) {
+    let by_person = |kind| match kind {
+        SlotKind::Passphrase { .. } => true,
+        SlotKind::RawKey { hint } => hint == RawKeyHint::RecoveryCode,
+        _ => false,
+    };
+    let slots = opened.vault.vault().header().slots();
+    if !slots.iter().any(|slot| by_person(slot.kind)) {
+        context.out.warn(
+            "the vault has neither a recovery code nor a passphrase: the credential is lost with \
+             this machine, its TPM or its host's key; `reseal vault slot add recovery` makes one",
+        );
+    }
 }
 
 fn report(context: &Context, id: &str, place: &Place, drop_in: Option<&Path>, lines: &str) -> Done {
@@ -207,19 +255,6 @@ fn report(context: &Context, id: &str, place: &Place, drop_in: Option<&Path>, li
     Ok(0)
 }
 
-/// The state folder's owner, if this is root and the folder is another's.
-fn other_owner(context: &Context) -> Result<Option<(u32, u32)>, CliError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let root = context.state.root();
-    match fs::metadata(root) {
-        Ok(facts) if facts.uid() != 0 => Ok(Some((facts.uid(), facts.gid()))),
-        Ok(_) => Ok(None),
-        Err(error) => Err(CliError::new(ADDING, io_failure(root, &error))),
-    }
-}
-
 /// Where the credential goes.
 struct Place {
     file: PathBuf,
@@ -240,7 +275,24 @@ impl Place {
                 "name another file with -o, or remove this one if no keyslot needs it any more",
             ));
         }
-        Ok(Self { file })
+        let place = Self { file };
+        if let Some(path) = &args.drop_in {
+            place.check_drop_in(path)?;
+        }
+        Ok(place)
+    }
+
+    /// Before anything is made: a file that holds something else stays, and so stops it all.
+    fn check_drop_in(&self, path: &Path) -> Result<(), CliError> {
+        let there = files::read(path, MAX_DROP_IN).doing(DROP_IN)?;
+        match there {
+            Some(text) if text != self.unit_lines().as_bytes() => {
+                let why = format!("{} exists already and holds other lines", path.display());
+                let hint = "name another file, or leave --drop-in out and add the lines yourself";
+                Err(CliError::because(ADDING, Code::FileExists, why).hint(hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn unit_lines(&self) -> String {
@@ -304,47 +356,6 @@ impl Drop for Credential<'_> {
     }
 }
 
-/// Starts this program again as the vault's owner, with the same arguments and the key on stdin.
-/// Gives the new slot's id, or the exit code of a run that has said why it failed.
-fn start_as_owner(
-    context: &Context,
-    owner: (u32, u32),
-    key: &SecretValue,
-) -> Result<Result<String, u8>, CliError> {
-    let failed = |error: std::io::Error| {
-        let text = format!("this program as user {}: {error}", owner.0);
-        CliError::new(ADDING, Failure::new(Code::ExecFailed, text))
-    };
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut child = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .arg("--key-on-stdin")
-        .uid(owner.0)
-        .gid(owner.1)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut pipe) = child.stdin.take() {
-        // It fits an empty pipe; a process that ended early says itself why.
-        let _ = pipe.write_all(key.expose());
-    }
-    let output = child.wait_with_output().map_err(failed)?;
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if output.status.success() {
-        return Ok(Ok(said));
-    }
-    if !said.is_empty() {
-        // With --json, the document that says why.
-        context.out.data(&said)?;
-    }
-    let code = output
-        .status
-        .code()
-        .and_then(|code| u8::try_from(code).ok());
-    Ok(Err(code.unwrap_or(Code::Bug.kind().exit_code())))
-}
-
 /// The owner's part: the key comes on stdin, the slot's id goes to stdout.
 fn add_as_owner(context: &Context, args: &CredentialArgs, hint: RawKeyHint) -> Done {
     let mut stdin = fs::File::from(
@@ -366,6 +377,7 @@ fn add_as_owner(context: &Context, args: &CredentialArgs, hint: RawKeyHint) -> D
         &Wish::Key(key, hint),
         &args.common.label,
     )?;
+    warn_if_bound(context, &opened);
     context.out.data(&id)?;
     Ok(0)
 }

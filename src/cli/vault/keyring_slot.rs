@@ -1,5 +1,6 @@
 //! The keyring's side of a keyslot: its entry comes and goes with the slot.
 
+use super::credential_slot;
 use super::slot::short_id;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Doing};
@@ -24,8 +25,9 @@ pub fn in_keyring(slots: &[Slot]) -> Vec<[u8; 16]> {
     found.map(|slot| slot.id).collect()
 }
 
-/// Refuses to remove a slot if only keyring slots would be left and none of them opens: an entry
-/// can be gone without the vault knowing.
+/// Refuses to remove a slot if only slots would be left whose keys lie elsewhere, in the keyring, a
+/// credential or a TPM, and none of them is seen to open: the key can be gone without the vault
+/// knowing.
 pub fn check_rest(
     context: &Context,
     opened: &Opened,
@@ -35,22 +37,30 @@ pub fn check_rest(
     let header = opened.vault.vault().header();
     let usable = header.slots().iter().filter(|slot| slot.is_usable());
     let rest: Vec<&Slot> = usable.filter(|slot| slot.id != *removed).collect();
-    if rest.is_empty() || !rest.iter().all(|slot| is_in_keyring(slot.kind)) {
+    let is_elsewhere =
+        |slot: &&Slot| is_in_keyring(slot.kind) || credential_slot::is_one(slot.kind);
+    if rest.is_empty() || !rest.iter().all(is_elsewhere) {
         return Ok(());
     }
     let keyring = Keyring::of_session(asking(context));
     let mut why = Vec::new();
     for slot in rest {
-        match opens(header, slot, &keyring) {
-            Ok(()) => return Ok(()),
-            Err(failure) => why.push(format!("slot {}: {}", short_id(&slot.id), failure.message)),
-        }
+        let said = match is_in_keyring(slot.kind) {
+            true => match opens(header, slot, &keyring) {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure.message,
+            },
+            false => "only this machine's systemd has its key, and may lose it".to_owned(),
+        };
+        why.push(format!("slot {}: {said}", short_id(&slot.id)));
     }
     let why = format!(
-        "only keyring slots would be left, and none of them opens the vault now ({})",
+        "only slots of the keyring, of systemd or of a TPM would be left, and none of them is seen \
+         to open the vault now ({})",
         why.join("; ")
     );
-    Err(CliError::because(doing, Code::SlotLast, why))
+    Err(CliError::because(doing, Code::SlotLast, why)
+        .hint("add another first, such as `reseal vault slot add recovery`"))
 }
 
 /// Whether a keyring slot opens the vault.

@@ -13,6 +13,7 @@ pub mod slot;
 pub mod status;
 pub mod trust;
 pub mod unlock;
+mod vault_owner;
 pub mod verify;
 
 use super::context::Context;

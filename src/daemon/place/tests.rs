@@ -143,6 +143,25 @@ fn a_folder_of_another_user_is_refused() {
 }
 
 #[test]
+fn a_client_takes_a_folder_of_roots_that_only_root_can_change() {
+    if us() != 0 {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let socket = state.path().join("run/daemon.sock");
+    let mut place = claim(&socket).unwrap();
+    let _listener = place.bind().unwrap();
+    let run = socket.parent().unwrap();
+    for (mode, is_taken) in [(0o755, true), (0o775, false), (0o757, false)] {
+        fs::set_permissions(run, fs::Permissions::from_mode(mode)).unwrap();
+        let found = connect(&socket, 4242, Share::Own);
+        assert_eq!(found.is_ok(), is_taken, "{mode:o}");
+        // Root's own daemon has a folder for nobody else.
+        assert!(connect(&socket, 0, Share::Own).is_err(), "{mode:o}");
+    }
+}
+
+#[test]
 fn a_shared_socket_lets_in_whom_it_says_and_its_folder_is_changed_by_nobody_else() {
     let state = tempfile::tempdir().unwrap();
     for (share, folder, file) in [
