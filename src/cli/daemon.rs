@@ -17,7 +17,7 @@ use crate::runtime::Runtime;
 use crate::runtime::ground::{read_config, trust_of};
 use crate::runtime::open_vault::{OpenOptions, OpenVault};
 use crate::secret::SecretValue;
-use crate::store::{Options, VaultFile};
+use crate::store::{Options, StateDir, VaultFile};
 use crate::sys::fds::close_all_but;
 use crate::vault::{Header, SubKeys};
 use clap::{Args, Subcommand};
@@ -116,10 +116,12 @@ fn run_here(
     })
 }
 
+/// The broker works in `/`, so paths are made absolute here.
 fn start_broker(context: &Context) -> Result<broker::Client, Failure> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     broker::start(broker::Surroundings {
-        state: context.state.clone(),
-        config: context.config(),
+        state: StateDir::at(absolute(context.state.root())),
+        config: absolute(&context.config()),
     })
 }
 
@@ -152,7 +154,7 @@ fn enter_sandbox(
         vault: &vault,
         socket,
         config: &config.unwrap_or_default(),
-    });
+    })?;
     Ok(Sandboxed {
         given_up,
         broker: Arc::new(broker),

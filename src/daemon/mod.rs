@@ -237,6 +237,7 @@ pub fn run(
         Some(listener) => listener,
         None => place.bind()?,
     };
+    settle(opened.sandbox.as_ref())?;
     let server = Server {
         backend: opened.backend,
         gate: opened.gate,
@@ -300,10 +301,12 @@ fn prepare_detached(
     })?;
     let opened_at = SystemTime::now();
     let opened = open(&handover.unlock, &handover.keys)?;
+    let listener = place.bind()?;
+    settle(opened.sandbox.as_ref())?;
     let server = Server {
         backend: opened.backend,
         gate: opened.gate,
-        listener: place.bind()?,
+        listener,
         place,
         unlock: handover.unlock,
         clock: Arc::new(Boottime::new().map_err(system)?),
@@ -328,6 +331,11 @@ fn check_user(reached: bool, us: u32, nobody: u32) -> Result<(), Failure> {
          not be shared: run it as a user of its own"
     );
     Err(Failure::new(Code::DaemonUnsafe, text))
+}
+
+/// Gives up what making the socket needed.
+fn settle(sandboxed: Option<&Sandboxed>) -> Result<(), Failure> {
+    sandboxed.map_or(Ok(()), |sandboxed| sandbox::settle(&sandboxed.given_up))
 }
 
 /// Installed once the vault is open: until then there is nothing to finish, and a signal may end

@@ -5,17 +5,21 @@
 //! | --- | --- | --- |
 //! | starting programs and processes | seccomp | the broker |
 //! | files beyond those that [`places`] lists | Landlock | the broker: what the config names |
-//! | listening on TCP ports; signals and abstract sockets to others | Landlock 4, 6 | nobody |
+//! | binding TCP ports; signals and abstract sockets to others | Landlock 4, 6 | nobody |
 //! | the calls that [`crate::sys::seccomp`] lists | seccomp | nobody |
+//! | listening, once the own socket is there ([`settle`]) | seccomp | nobody |
 //! | root's rights but for files and locked memory | `capset` | nobody |
 //! | memory that is both written and executed | `PR_SET_MDWE` | nobody |
 //!
 //! Invariant: nothing here can be taken back, by whatever runs in the process later. What the
-//! kernel does not know is left out, and told.
+//! kernel does not know is left out, and told; where it knows something and refuses it, there is no
+//! daemon.
 //!
-//! Not given up: connections to the outside, which renewing tokens needs.
+//! Not given up: connections to the outside, which renewing tokens needs, and those to sockets in
+//! the file system, which no Landlock asks about.
 
 use crate::config::{Config, ProviderConfig, UserPath};
+use crate::error::{Code, Failure};
 use crate::runtime::ground::agent_ids;
 use crate::runtime::service::SandboxStatus;
 use crate::store::StateDir;
@@ -23,7 +27,7 @@ use crate::sys::landlock::{self, Access, Place};
 use crate::sys::seccomp;
 use rustix::fs::Mode;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What the daemon works on.
@@ -39,7 +43,7 @@ pub struct Needs<'a> {
 }
 
 /// Where the system keeps what programs read: libraries (of the resolver), certificates, zones.
-const SYSTEM: [&str; 15] = [
+const SYSTEM: [&str; 16] = [
     "/usr",
     "/lib",
     "/lib32",
@@ -55,9 +59,12 @@ const SYSTEM: [&str; 15] = [
     "/run/systemd/resolve",
     "/run/resolvconf",
     "/run/NetworkManager",
+    // How much memory there is to be had.
+    "/sys/fs/cgroup",
 ];
 
-/// How names are resolved, file by file: for root, to whom all of `/etc` would be open.
+/// How names are resolved. Where such a file leads elsewhere, its folder there counts: the file is
+/// replaced. In `/etc` file by file for root, to whom all of it would be open.
 const RESOLVER: [&str; 9] = [
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -73,36 +80,79 @@ const RESOLVER: [&str; 9] = [
 /// Variables that say where certificates are: a file, and folders.
 const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+/// Folders that hold other things than what is meant when a file in them is named.
+const WIDE: [&str; 11] = [
+    "/", "/dev", "/etc", "/home", "/mnt", "/proc", "/root", "/run", "/tmp", "/var", "/var/lib",
+];
+
 /// Gives up what the module says, for good. Must be called while the process has one thread:
 /// Landlock holds that thread and those that it starts.
-pub fn enter(needs: &Needs<'_>) -> SandboxStatus {
+///
+/// # Errors
+/// `daemon.unavailable` if the kernel knows Landlock or filters of system calls, and refuses them.
+pub fn enter(needs: &Needs<'_>) -> Result<SandboxStatus, Failure> {
     // A folder that is not there can't be allowed for. Why it can't be made is told by whoever
     // makes the socket.
     if let Some(folder) = needs.socket.parent() {
         let _there = rustix::fs::mkdir(folder, Mode::RWXU);
     }
     // It fails for nobody who has any.
-    let _none = drop_capabilities();
+    let _none = drop_capabilities(needs);
     // A service manager of old listens at an abstract address.
     let notify = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     let abstract_sockets = notify.as_encoded_bytes().starts_with(b"@");
-    SandboxStatus {
+    let (places, around) = (places(needs), Around::of_process());
+    let refused = |what: &'static str| {
+        move |error: std::io::Error| {
+            let text = format!("the kernel has {what}, but refuses it: {error}");
+            Failure::new(Code::DaemonUnavailable, text)
+        }
+    };
+    Ok(SandboxStatus {
         write_xor_execute: seccomp::write_xor_execute().is_ok(),
-        landlock: landlock::enforce(&places(needs), abstract_sockets).ok(),
-        seccomp: seccomp::enforce().is_ok(),
+        wide: around.wide(needs.state.root(), &places),
+        landlock: landlock::enforce(&places, abstract_sockets).map_err(refused("Landlock"))?,
+        seccomp: match seccomp::is_available() {
+            true => seccomp::enforce().map(|()| true),
+            false => Ok(false),
+        }
+        .map_err(refused("filters of system calls"))?,
         broker: None,
+    })
+}
+
+/// Gives up what only making the socket needs: listening, modes and owners by path.
+///
+/// # Errors
+/// `daemon.unavailable` if the kernel refuses a filter after it took another.
+pub fn settle(given_up: &SandboxStatus) -> Result<(), Failure> {
+    match given_up.seccomp {
+        true => seccomp::settle().map_err(|error| {
+            let text = format!("the kernel refuses a filter of system calls: {error}");
+            Failure::new(Code::DaemonUnavailable, text)
+        }),
+        false => Ok(()),
     }
 }
 
 /// Gives up what makes root root, but for files and locked memory: else `/proc` would lay the
-/// kernel's memory open, and all that is in it.
-fn drop_capabilities() -> rustix::io::Result<()> {
-    let kept = CapabilitySet::CHOWN
-        | CapabilitySet::DAC_OVERRIDE
-        | CapabilitySet::DAC_READ_SEARCH
-        | CapabilitySet::FOWNER
-        | CapabilitySet::FSETID
-        | CapabilitySet::IPC_LOCK;
+/// kernel's memory open, and all that is in it. Changing owners, and the modes of what is others',
+/// stays only where a file to work on is not root's alone.
+fn drop_capabilities(needs: &Needs<'_>) -> rustix::io::Result<()> {
+    let mut kept =
+        CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::IPC_LOCK;
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let of_another = |path: &Path| {
+        std::fs::metadata(path)
+            .is_ok_and(|at| (at.uid(), at.gid()) != (user.as_raw(), group.as_raw()))
+    };
+    let files = own_files(needs);
+    if files
+        .iter()
+        .any(|file| of_another(file) || file.parent().is_some_and(of_another))
+    {
+        kept |= CapabilitySet::CHOWN | CapabilitySet::FOWNER;
+    }
     let before = capabilities(None)?;
     let after = CapabilitySets {
         effective: before.effective & kept,
@@ -112,6 +162,55 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     set_capabilities(None, after)
 }
 
+/// The folders in which a user has all kinds of things.
+struct Around(Vec<PathBuf>);
+
+impl Around {
+    fn of_process() -> Self {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        Self::new(std::env::home_dir().into_iter().chain(runtime))
+    }
+
+    fn new(folders: impl Iterator<Item = PathBuf>) -> Self {
+        let mut all: Vec<PathBuf> = folders.filter(|folder| folder.is_absolute()).collect();
+        let real = |folder: &PathBuf| std::fs::canonicalize(folder).ok();
+        all.extend(all.iter().filter_map(real).collect::<Vec<_>>());
+        Self(all)
+    }
+
+    /// True if such a folder is this one, or in it.
+    fn are_in(&self, path: &Path) -> bool {
+        path.parent().is_none() || self.0.iter().any(|folder| folder.starts_with(path))
+    }
+
+    /// The places that hold more than the daemon's own. A state folder is its own, even where it is
+    /// the home of a system user.
+    fn wide(&self, own: &Path, places: &[Place]) -> Vec<String> {
+        let mut wide: Vec<String> = places
+            .iter()
+            .filter(|(path, _)| path != own && self.are_in(path))
+            .map(|(path, _)| path.display().to_string())
+            .collect();
+        wide.sort();
+        wide.dedup();
+        wide
+    }
+
+    /// A file, and the folders in which it is replaced unless they hold other things too.
+    fn file_and_folders(&self, file: &Path) -> Vec<PathBuf> {
+        let mut all = vec![file.to_owned()];
+        for path in [Some(file.to_owned()), std::fs::canonicalize(file).ok()] {
+            if let Some(folder) = path.as_deref().and_then(Path::parent)
+                && !WIDE.iter().any(|wide| Path::new(wide) == folder)
+                && !self.are_in(folder)
+            {
+                all.push(folder.to_owned());
+            }
+        }
+        all
+    }
+}
+
 /// What the kernel could take away, for when no daemon runs to tell.
 pub fn available() -> SandboxStatus {
     SandboxStatus {
@@ -119,6 +218,7 @@ pub fn available() -> SandboxStatus {
         landlock: landlock::abi(),
         seccomp: seccomp::is_available(),
         broker: None,
+        wide: Vec::new(),
     }
 }
 
@@ -130,13 +230,19 @@ pub fn text(status: &SandboxStatus) -> String {
         true => what.to_owned(),
         false => format!("no {what} in this kernel"),
     };
-    [
+    let mut parts = vec![
         landlock.unwrap_or_else(|| or_none(false, "Landlock")),
         or_none(status.seccomp, "seccomp"),
         or_none(status.write_xor_execute, "guard of executable memory"),
         broker.unwrap_or_else(|| "no broker".to_owned()),
-    ]
-    .join(", ")
+    ];
+    parts.extend(
+        status
+            .wide
+            .iter()
+            .map(|place| format!("all of {place} within reach")),
+    );
+    parts.join(", ")
 }
 
 /// The places that stay within reach.
@@ -162,20 +268,22 @@ pub fn places(needs: &Needs<'_>) -> Vec<Place> {
     for path in SYSTEM {
         add(Path::new(path), Access::Read);
     }
-    if rustix::process::geteuid().is_root() {
-        RESOLVER
-            .iter()
-            .for_each(|path| add(Path::new(path), Access::Read));
-    } else {
-        // What is not for everybody there is not for this user either. A resolver's file that is
-        // replaced is found only through its folder.
+    if !rustix::process::geteuid().is_root() {
+        // What is not for everybody there is hardly for this user either.
         add(Path::new("/etc"), Access::Read);
     }
-    for name in CERTIFICATES {
-        let value = std::env::var_os(name).unwrap_or_default();
-        for path in std::env::split_paths(OsStr::new(&value)).filter(|path| path.is_absolute()) {
-            add(&path, Access::Read);
+    let around = Around::of_process();
+    let variables = CERTIFICATES.map(|name| std::env::var_os(name).unwrap_or_default());
+    let [file, folders] = &variables;
+    let certificates = Path::new(file);
+    let files = RESOLVER.iter().map(Path::new).chain([certificates]);
+    for file in files.filter(|file| file.is_absolute()) {
+        for place in around.file_and_folders(file) {
+            add(&place, Access::Read);
         }
+    }
+    for path in std::env::split_paths(folders).filter(|path| path.is_absolute()) {
+        add(&path, Access::Read);
     }
     // Who asks is told by what the kernel says of the process. What another user could not see,
     // such as memory and environment, Landlock keeps from whoever it holds.
@@ -240,7 +348,8 @@ mod tests {
             vault: &vault,
             socket: &socket,
             config: &config.unwrap(),
-        });
+        })
+        .unwrap();
         let abi = status.landlock.unwrap();
         assert!(status.seccomp);
         for folder in ["state", "state/anchors", "vault", "run"] {
@@ -259,6 +368,8 @@ mod tests {
         std::fs::read(root.join("other/o.reseal")).unwrap();
         std::fs::read(root.join("identities/i")).unwrap();
         std::fs::read("/etc/hosts").unwrap();
+        assert!(std::fs::read_dir("/sys/fs/cgroup").is_ok_and(|mut all| all.next().is_some()));
+        std::fs::read(root.join("certificates/replaced")).unwrap();
         std::io::read_to_string(kept).unwrap();
         TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert!(("localhost", 1).to_socket_addrs().unwrap().count() > 0);
@@ -329,6 +440,7 @@ mod tests {
             "run",
             "other",
             "identities",
+            "certificates",
             "outside",
         ] {
             std::fs::create_dir(at(folder)).unwrap();
@@ -338,11 +450,16 @@ mod tests {
             "other/o.reseal",
             "identities/i",
             "identities/other",
+            "certificates/real",
+            "certificates/replaced",
         ] {
             std::fs::write(at(file), "x").unwrap();
         }
         let config = serde_json::json!({"secrets": {"providers": {"other": {
             "source": "vault", "path": at("other/o.reseal"), "identity": at("identities/i"),
+        }, "piped": {
+            // A pipe, which no rule can be about.
+            "source": "vault", "path": at("other/p.reseal"), "identity": "/proc/self/fd/0",
         }}}});
         std::fs::write(at("config"), config.to_string()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -354,6 +471,8 @@ mod tests {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(ROLE, format!("{} {port} {name}", root.path().display()))
+            .env("SSL_CERT_FILE", at("certificates/real"))
+            .stdin(std::process::Stdio::piped())
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
@@ -371,6 +490,7 @@ mod tests {
             seccomp: true,
             write_xor_execute: true,
             broker: Some(12),
+            wide: Vec::new(),
         };
         let all = "Landlock version 7, seccomp, guard of executable memory, broker process 12";
         assert_eq!(text(&status), all);
@@ -380,5 +500,54 @@ mod tests {
         let none = "no Landlock in this kernel, no seccomp in this kernel, \
                     guard of executable memory, no broker";
         assert_eq!(text(&status), none);
+        status.wide.push("/home/u".to_owned());
+        assert_eq!(
+            text(&status),
+            format!("{none}, all of /home/u within reach")
+        );
+    }
+
+    #[test]
+    fn places_with_more_than_the_daemons_own_are_told() {
+        let folders = ["/home/u", "/run/user/1000"].map(PathBuf::from);
+        let around = Around::new(folders.into_iter());
+        let wide = |own: &str, paths: &[&str]| {
+            let place = |path: &&str| (PathBuf::from(path), Access::Change);
+            let places: Vec<Place> = paths.iter().map(place).collect();
+            around.wide(Path::new(own), &places)
+        };
+        let own = "/home/u/.reseal";
+        assert!(
+            wide(
+                own,
+                &[own, "/home/u/vaults", "/run/user/1000/reseal", "/usr"]
+            )
+            .is_empty()
+        );
+        let places = ["/run/user/1000", "/home/u", "/", "/home", "/home/u"];
+        assert_eq!(
+            wide(own, &places),
+            ["/", "/home", "/home/u", "/run/user/1000"]
+        );
+        assert!(wide("/home/u", &["/home/u"]).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_found_where_it_leads_unless_that_is_wide() {
+        let root = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(root.path()).unwrap();
+        for folder in ["a", "b", "home"] {
+            std::fs::create_dir(root.join(folder)).unwrap();
+        }
+        let around = Around::new([root.join("home")].into_iter());
+        let link = root.join("a/link");
+        std::fs::write(root.join("b/real"), "").unwrap();
+        std::os::unix::fs::symlink(root.join("b/real"), &link).unwrap();
+        let found = around.file_and_folders(&link);
+        assert_eq!(found, [link, root.join("a"), root.join("b")]);
+        let file = root.join("home/file");
+        assert_eq!(around.file_and_folders(&file), [file.clone()]);
+        let file = Path::new("/etc/reseal-test");
+        assert_eq!(around.file_and_folders(file), [file.to_owned()]);
     }
 }

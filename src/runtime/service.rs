@@ -425,6 +425,9 @@ pub struct SandboxStatus {
     pub write_xor_execute: bool,
     /// The process that runs commands and opens files for it; absent once that has ended.
     pub broker: Option<u32>,
+    /// Folders within its reach that hold more than its own, such as a whole home.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wide: Vec<String>,
 }
 
 /// The snapshot of resolved values.

@@ -572,7 +572,7 @@ impl Temp {
                 .map_err(io::Error::from)
                 .map_err(StoreError::io("keep the owner of", &self.path))?;
         }
-        self.set_mode(mode.unwrap_or(old.mode() & 0o7777))
+        self.set_mode(mode.unwrap_or(old.mode() & 0o777))
     }
 
     fn set_mode(&self, mode: u32) -> Result<(), StoreError> {

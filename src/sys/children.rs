@@ -84,30 +84,57 @@ pub fn adopt_orphans() -> io::Result<()> {
 }
 
 /// Lets this process and its descendants have at most so many processes and threads beyond those
-/// that its user has now. The kernel holds root to no such limit.
+/// that its user has now. The kernel holds root to no such limit. False if that would let it have
+/// none: the kernel also counts processes of the user that other containers have, and nobody here
+/// sees.
 ///
 /// # Errors
 /// `/proc` can't be read, or the kernel refuses.
-pub fn limit_processes(more: u64) -> io::Result<()> {
+pub fn limit_processes(more: u64) -> io::Result<bool> {
     if rustix::process::geteuid().is_root() {
-        return Ok(());
+        return Ok(true);
     }
     let used: u64 = processes()?
         .iter()
         .filter(|p| p.ours)
         .map(|p| p.threads)
         .sum();
+    limit_to(used + more)
+}
+
+fn limit_to(limit: u64) -> io::Result<bool> {
     let before = getrlimit(Resource::Nproc);
-    let limit = before.maximum.unwrap_or(u64::MAX).min(used + more);
-    let limit = Some(before.current.unwrap_or(u64::MAX).min(limit));
+    let maximum = before.maximum;
+    let limit = Some(
+        maximum
+            .unwrap_or(u64::MAX)
+            .min(limit)
+            .min(before.current.unwrap_or(u64::MAX)),
+    );
     setrlimit(
         Resource::Nproc,
         Rlimit {
             current: limit,
-            maximum: limit,
+            maximum,
         },
     )?;
-    Ok(())
+    match fork(|| libc::EXIT_SUCCESS) {
+        Ok(probe) => {
+            probe.reap();
+            setrlimit(
+                Resource::Nproc,
+                Rlimit {
+                    current: limit,
+                    maximum: limit,
+                },
+            )?;
+            Ok(true)
+        }
+        Err(_) => {
+            setrlimit(Resource::Nproc, before)?;
+            Ok(false)
+        }
+    }
 }
 
 /// Kills every descendant of this process that [`adopt_orphans`] keeps in reach, and takes it off
@@ -267,6 +294,36 @@ mod tests {
         assert_eq!(stat("sh", "Z"), Some((true, 34, 7)));
         assert_eq!(parse_stat(b"12 (sh"), None);
         assert_eq!(parse_stat(b"12 (sh) S 34"), None);
+    }
+
+    #[test]
+    fn a_limit_that_lets_no_process_start_is_taken_back() {
+        const ROLE: &str = "RESEAL_TEST_LIMIT";
+        if std::env::var_os(ROLE).is_none() {
+            let name = "sys::children::tests::a_limit_that_lets_no_process_start_is_taken_back";
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture", "--test-threads=1"])
+                .env(ROLE, "1")
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                output.status.success() && text.contains("1 passed"),
+                "{text}"
+            );
+            return;
+        }
+        if rustix::process::geteuid().is_root() {
+            let user = rustix::process::Uid::from_raw(65_534);
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        }
+        let before = getrlimit(Resource::Nproc);
+        // As where the kernel counts more than can be seen.
+        assert!(!limit_to(0).unwrap());
+        assert_eq!(getrlimit(Resource::Nproc), before);
+        fork(|| libc::EXIT_SUCCESS).unwrap().reap();
+        assert!(limit_to(100_000).unwrap());
+        assert!(getrlimit(Resource::Nproc).maximum <= Some(100_000));
     }
 
     #[test]

@@ -83,12 +83,13 @@ pub fn abi() -> Option<u32> {
 /// From here on this thread, and every thread that it starts, reaches files only as `places` say,
 /// listens on no TCP port, and reaches processes outside neither by signals nor, unless
 /// `abstract_sockets`, by abstract sockets, as far as the kernel knows how to refuse. A place that
-/// is not there is left out. Gives the kernel's version of Landlock.
+/// is not there, or that the kernel takes no rule about (a pipe), is left out: that is less, not
+/// more. Gives the kernel's version of Landlock; `None` if it has none, and nothing has changed.
 ///
 /// # Errors
-/// The kernel has no Landlock, or refuses a rule; nothing has changed then.
-pub fn enforce(places: &[Place], abstract_sockets: bool) -> io::Result<u32> {
-    let abi = abi().ok_or(io::ErrorKind::Unsupported)?;
+/// The kernel has Landlock, and refuses it all the same; nothing has changed then.
+pub fn enforce(places: &[Place], abstract_sockets: bool) -> io::Result<Option<u32>> {
+    let Some(abi) = abi() else { return Ok(None) };
     let handled = handled(abi);
     let mut attributes = Ruleset {
         files: handled,
@@ -119,14 +120,14 @@ pub fn enforce(places: &[Place], abstract_sockets: bool) -> io::Result<u32> {
         _ => return Err(io::Error::last_os_error()),
     };
     for place in places {
-        add(&ruleset, place, handled)?;
+        let _left_out = add(&ruleset, place, handled);
     }
     rustix::thread::set_no_new_privs(true)?;
     // SAFETY: takes two numbers.
     let enforced =
         unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) };
     match enforced {
-        0 => Ok(abi),
+        0 => Ok(Some(abi)),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -11,8 +11,12 @@
 //! | --- | --- |
 //! | those in [`REFUSED`] | always |
 //! | `clone` | unless it makes a thread |
-//! | `socket` | unless of the families unix, inet, inet6, netlink (the resolver's) |
-//! | `ioctl` | those that type at a terminal |
+//! | `socket` | unless unix, netlink (the resolver's), or TCP or UDP over inet or inet6 |
+//! | `ioctl` | those that type at a terminal, or set a file's attributes |
+//! | what sets a file's mode, or makes a file | with the bits for set-user-id, set-group-id, sticky |
+//! | `prlimit64` | for another process |
+//! | `openat2` | always, as `clone3` |
+//! | those in [`SETTLED`] | once [`settle`] was called |
 //! | by the numbers of another architecture (32 bits, x32) | always |
 
 use std::io;
@@ -71,6 +75,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_umount2,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
@@ -80,6 +85,25 @@ const REFUSED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mknod,
     libc::SYS_mknodat,
+    // Files, past what Landlock knows: it asks nobody who changes what is told of a file, and
+    // before its version 3 nobody who empties one by its path.
+    libc::SYS_truncate,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    libc::SYS_utimensat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
     // The machine itself.
     libc::SYS_init_module,
     libc::SYS_finit_module,
@@ -105,14 +129,55 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_ioperm,
 ];
 
-const FAMILIES: [libc::c_int; 4] = [
-    libc::AF_UNIX,
-    libc::AF_INET,
-    libc::AF_INET6,
-    libc::AF_NETLINK,
+// Calls that came after the C libraries' headers; the numbers are the same on all architectures.
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const OPEN_TREE_ATTR: libc::c_long = 467;
+const FILE_SETATTR: libc::c_long = 469;
+
+/// What only making the own socket needs: a port to be listened at, other modes and owners of files
+/// that a path names.
+const SETTLED: &[libc::c_long] = &[
+    libc::SYS_listen,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    libc::SYS_fchownat,
 ];
-/// `TIOCSTI` and `TIOCLINUX`.
-const TYPING: [u32; 2] = [0x5412, 0x541C];
+
+/// The calls that set a mode, and which argument it is.
+const MODES: &[(libc::c_long, u32)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (FCHMODAT2, 2),
+];
+/// The calls that may make a file, and which argument the flags are; the mode is the next.
+const OPENS: &[(libc::c_long, u32)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1),
+    (libc::SYS_openat, 2),
+];
+/// Set-user-id, set-group-id, sticky.
+const SPECIAL: u32 = 0o7000;
+/// The flags without which the mode of [`OPENS`] says nothing.
+const MAKES: u32 = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)).unsigned_abs();
+
+/// Families whose protocols are all let through.
+const WHOLE_FAMILIES: [libc::c_int; 2] = [libc::AF_UNIX, libc::AF_NETLINK];
+/// Protocols of inet and inet6: the one that goes with the type, TCP, UDP.
+const PROTOCOLS: [libc::c_int; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
+/// `TIOCSTI`, `TIOCLINUX`, `FS_IOC_SETFLAGS`, `FS_IOC_FSSETXATTR`.
+const REQUESTS: [u32; 4] = [0x5412, 0x541C, 0x4008_6602, 0x401C_5820];
 
 // Where `struct seccomp_data` has its members; the lower half of an argument is what counts for
 // numbers of 32 bits, and all architectures above have it first.
@@ -145,53 +210,128 @@ fn fail(errno: i32) -> libc::sock_filter {
     end(FAIL | errno.unsigned_abs())
 }
 
-/// The filter: each refusal stands behind its comparison, so that no jump is longer than a few
-/// instructions.
-fn program(architecture: u32) -> Vec<libc::sock_filter> {
-    let number = |call: libc::c_long| u32::try_from(call).unwrap_or(u32::MAX);
-    let refused = || fail(libc::EPERM);
-    let mut filter = vec![
-        load(ARCH),
-        instruction(IF_EQUAL, architecture, 1, 0),
+fn refused() -> libc::sock_filter {
+    fail(libc::EPERM)
+}
+
+fn argument(index: u32) -> libc::sock_filter {
+    load(ARGUMENTS + 8 * index)
+}
+
+/// A filter in the making: each refusal stands behind its comparison, so that no jump is longer
+/// than a few instructions.
+struct Filter(Vec<libc::sock_filter>);
+
+impl Filter {
+    fn new(architecture: u32) -> Self {
+        let mut filter = Self(vec![
+            load(ARCH),
+            instruction(IF_EQUAL, architecture, 1, 0),
+            refused(),
+            load(NUMBER),
+        ]);
+        if cfg!(target_arch = "x86_64") {
+            filter.add(IF_AT_LEAST, X32, &[refused()]);
+        }
+        filter
+    }
+
+    fn add(&mut self, code: u16, value: u32, then: &[libc::sock_filter]) {
+        let over = u8::try_from(then.len()).unwrap_or(u8::MAX);
+        self.0.push(instruction(code, value, 0, over));
+        self.0.extend(then);
+    }
+
+    /// What happens to a call; it has to end with a decision.
+    fn call(&mut self, number: libc::c_long, then: &[libc::sock_filter]) {
+        self.add(IF_EQUAL, u32::try_from(number).unwrap_or(u32::MAX), then);
+    }
+
+    fn done(mut self) -> Vec<libc::sock_filter> {
+        self.0.push(end(ALLOW));
+        self.0
+    }
+}
+
+/// Lets through what the list has, and nothing else, of the number that was loaded.
+fn one_of(list: &[libc::c_int]) -> Vec<libc::sock_filter> {
+    let mut then = Vec::new();
+    for one in list {
+        then.push(instruction(IF_EQUAL, one.unsigned_abs(), 0, 1));
+        then.push(end(ALLOW));
+    }
+    then.push(refused());
+    then
+}
+
+fn socket() -> Vec<libc::sock_filter> {
+    let mut then = vec![argument(0)];
+    let inet = |family: libc::c_int, over| instruction(IF_EQUAL, family.unsigned_abs(), over, 0);
+    let others = one_of(&WHOLE_FAMILIES);
+    let over = u8::try_from(others.len()).unwrap_or(u8::MAX);
+    then.push(inet(libc::AF_INET, over + 1));
+    then.push(inet(libc::AF_INET6, over));
+    then.extend(others);
+    then.push(argument(2));
+    then.extend(one_of(&PROTOCOLS));
+    then
+}
+
+/// Refuses modes with a bit of [`SPECIAL`].
+fn plain_mode(index: u32) -> [libc::sock_filter; 4] {
+    [
+        argument(index),
+        instruction(IF_ANY_BIT, SPECIAL, 0, 1),
         refused(),
-        load(NUMBER),
-    ];
-    let mut unless = |code, value, otherwise: &[libc::sock_filter]| {
-        let over = u8::try_from(otherwise.len()).unwrap_or(u8::MAX);
-        filter.push(instruction(code, value, 0, over));
-        filter.extend(otherwise);
-    };
-    if cfg!(target_arch = "x86_64") {
-        unless(IF_AT_LEAST, X32, &[refused()]);
-    }
+        end(ALLOW),
+    ]
+}
+
+fn program(architecture: u32) -> Vec<libc::sock_filter> {
+    let mut filter = Filter::new(architecture);
     for call in REFUSED {
-        unless(IF_EQUAL, number(*call), &[refused()]);
+        filter.call(*call, &[refused()]);
     }
-    unless(IF_EQUAL, number(libc::SYS_clone3), &[fail(libc::ENOSYS)]);
+    filter.call(libc::SYS_clone3, &[fail(libc::ENOSYS)]);
+    filter.call(libc::SYS_openat2, &[fail(libc::ENOSYS)]);
     let thread = libc::CLONE_THREAD.unsigned_abs();
     let clone = [
-        load(ARGUMENTS),
+        argument(0),
         instruction(IF_ANY_BIT, thread, 0, 1),
         end(ALLOW),
         refused(),
     ];
-    unless(IF_EQUAL, number(libc::SYS_clone), &clone);
-    let mut socket = vec![load(ARGUMENTS)];
-    for family in FAMILIES {
-        socket.push(instruction(IF_EQUAL, family.unsigned_abs(), 0, 1));
-        socket.push(end(ALLOW));
-    }
-    socket.push(refused());
-    unless(IF_EQUAL, number(libc::SYS_socket), &socket);
-    let mut ioctl = vec![load(ARGUMENTS + 8)];
-    for typing in TYPING {
-        ioctl.push(instruction(IF_EQUAL, typing, 0, 1));
+    filter.call(libc::SYS_clone, &clone);
+    filter.call(libc::SYS_socket, &socket());
+    let mut ioctl = vec![argument(1)];
+    for request in REQUESTS {
+        ioctl.push(instruction(IF_EQUAL, request, 0, 1));
         ioctl.push(refused());
     }
     ioctl.push(end(ALLOW));
-    unless(IF_EQUAL, number(libc::SYS_ioctl), &ioctl);
-    filter.push(end(ALLOW));
-    filter
+    filter.call(libc::SYS_ioctl, &ioctl);
+    // No process number means oneself.
+    let mut limits = vec![argument(0)];
+    limits.extend(one_of(&[0]));
+    filter.call(libc::SYS_prlimit64, &limits);
+    for (call, mode) in MODES {
+        filter.call(*call, &plain_mode(*mode));
+    }
+    for (call, flags) in OPENS {
+        let mode = plain_mode(flags + 1);
+        let mut open = vec![argument(*flags), instruction(IF_ANY_BIT, MAKES, 0, 3)];
+        open.extend(mode);
+        filter.call(*call, &open);
+    }
+    filter.done()
+}
+
+fn settled(architecture: u32) -> Vec<libc::sock_filter> {
+    let mut filter = Filter::new(architecture);
+    for call in SETTLED {
+        filter.call(*call, &[refused()]);
+    }
+    filter.done()
 }
 
 /// True if the running kernel has filters, and this program one for its architecture.
@@ -210,8 +350,19 @@ pub fn is_available() -> bool {
 /// The kernel has no such filters, refuses this one, or a thread has another one of its own;
 /// nothing has changed then.
 pub fn enforce() -> io::Result<()> {
-    let architecture = ARCHITECTURE.ok_or(io::ErrorKind::Unsupported)?;
-    let mut filter = program(architecture);
+    add(program(ARCHITECTURE.ok_or(io::ErrorKind::Unsupported)?))
+}
+
+/// From here on no thread of this process listens for connections, or changes the mode or the owner
+/// of a file by its path either.
+///
+/// # Errors
+/// As [`enforce`].
+pub fn settle() -> io::Result<()> {
+    add(settled(ARCHITECTURE.ok_or(io::ErrorKind::Unsupported)?))
+}
+
+fn add(mut filter: Vec<libc::sock_filter>) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
         filter: filter.as_mut_ptr(),
@@ -256,151 +407,4 @@ pub fn write_xor_execute() -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::spawn::{Environment, Image, Program, replace};
-    use std::path::Path;
-    use std::process::Command;
-
-    const ROLE: &str = "RESEAL_TEST_SECCOMP";
-
-    /// What cannot be taken back happens in a process of its own: this program, started again.
-    fn in_child(test: &str) -> bool {
-        if std::env::var_os(ROLE).is_some() {
-            return true;
-        }
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture", "--test-threads=1"])
-            .env(ROLE, "1")
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}{said}"
-        );
-        false
-    }
-
-    fn errno(outcome: libc::c_long) -> Option<i32> {
-        (outcome < 0).then(|| io::Error::last_os_error().raw_os_error().unwrap())
-    }
-
-    fn refused() {
-        let zero = 0_usize;
-        // SAFETY: each call is refused before the kernel looks at its arguments, which are
-        // valid for none of them (but for `clone`, which would make a child without a use).
-        let outcomes = unsafe {
-            [
-                errno(libc::syscall(
-                    libc::SYS_ptrace,
-                    libc::PTRACE_ATTACH,
-                    -1,
-                    zero,
-                    zero,
-                )),
-                errno(libc::syscall(
-                    libc::SYS_process_vm_readv,
-                    -1,
-                    zero,
-                    zero,
-                    zero,
-                    zero,
-                    0,
-                )),
-                errno(libc::syscall(libc::SYS_pidfd_getfd, -1, -1, 0)),
-                errno(libc::syscall(libc::SYS_bpf, -1, zero, 0)),
-                errno(libc::syscall(libc::SYS_io_uring_setup, 0, zero)),
-                errno(libc::syscall(libc::SYS_userfaultfd, -1)),
-                errno(libc::syscall(libc::SYS_mount, zero, zero, zero, 0, zero)),
-                errno(libc::syscall(libc::SYS_unshare, 0)),
-                errno(libc::syscall(libc::SYS_keyctl, -1, 0, 0, 0, 0)),
-                errno(libc::syscall(
-                    libc::SYS_socket,
-                    libc::AF_ALG,
-                    libc::SOCK_SEQPACKET,
-                    0,
-                )),
-                errno(libc::syscall(libc::SYS_ioctl, -1, 0x5412, zero)),
-                errno(libc::syscall(
-                    libc::SYS_clone,
-                    libc::SIGCHLD,
-                    zero,
-                    zero,
-                    zero,
-                    zero,
-                )),
-                errno(libc::syscall(libc::SYS_execve, zero, zero, zero)),
-            ]
-        };
-        assert_eq!(outcomes, [Some(libc::EPERM); 13]);
-    }
-
-    #[test]
-    fn calls_that_take_processes_over_are_refused_and_threads_still_start() {
-        let name = "sys::seccomp::tests::\
-                    calls_that_take_processes_over_are_refused_and_threads_still_start";
-        if !in_child(name) {
-            return;
-        }
-        assert!(is_available());
-        // In a thread that was there before, in the one that gives them up, in one after.
-        let (go, wait) = std::sync::mpsc::channel();
-        let before = std::thread::spawn(move || wait.recv().map(|()| refused()));
-        enforce().unwrap();
-        go.send(()).unwrap();
-        before.join().unwrap().unwrap();
-        refused();
-        std::thread::spawn(refused).join().unwrap();
-        // SAFETY: no descriptor has this number.
-        let unknown = errno(unsafe { libc::syscall(libc::SYS_ioctl, -1, 0x5413, 0_usize) });
-        assert_eq!(
-            unknown,
-            Some(libc::EBADF),
-            "other requests reach the kernel"
-        );
-        let environment = Environment::new(&[]).unwrap();
-        let program = Program::at(Path::new("/bin/true")).unwrap();
-        let image = Image::new(program, &["true".into()], environment).unwrap();
-        assert_eq!(replace(&image).raw_os_error(), Some(libc::EPERM));
-        let spawned = Command::new("/bin/true").spawn().map(drop);
-        assert_eq!(spawned.unwrap_err().raw_os_error(), Some(libc::EPERM));
-    }
-
-    #[test]
-    fn memory_that_was_written_is_never_executed() {
-        if !in_child("sys::seccomp::tests::memory_that_was_written_is_never_executed") {
-            return;
-        }
-        if !knows_write_xor_execute() {
-            return;
-        }
-        let gain = || {
-            let (read, write, run) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            // SAFETY: a new mapping at an address of the kernel's choice, which nothing uses.
-            unsafe {
-                let page = libc::mmap(std::ptr::null_mut(), 4096, read | write, flags, -1, 0);
-                assert_ne!(page, libc::MAP_FAILED);
-                libc::mprotect(page, 4096, read | run)
-            }
-        };
-        assert_eq!(gain(), 0);
-        write_xor_execute().unwrap();
-        assert_eq!(gain(), -1);
-    }
-
-    #[test]
-    fn numbers_of_another_architecture_are_refused() {
-        let filter = program(1);
-        // The first comparison ends in a refusal unless the architecture is the one.
-        assert_eq!(
-            (filter[1].code, filter[1].k, filter[1].jt, filter[1].jf),
-            (IF_EQUAL, 1, 1, 0)
-        );
-        assert_eq!(filter[2].k, FAIL | libc::EPERM.unsigned_abs());
-        let x32 = filter.iter().any(|i| (i.code, i.k) == (IF_AT_LEAST, X32));
-        assert_eq!(x32, cfg!(target_arch = "x86_64"));
-    }
-}
+mod tests;

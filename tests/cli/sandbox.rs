@@ -118,7 +118,14 @@ impl Holders {
 
 fn foreground(world: &World) -> Child {
     let passphrase = world.passphrase();
-    let mut command = world.command(&["daemon", "--passphrase-file", &passphrase]);
+    serving(
+        world,
+        &mut world.command(&["daemon", "--passphrase-file", &passphrase]),
+    )
+}
+
+/// Starts it, and waits until it serves.
+fn serving(world: &World, command: &mut Command) -> Child {
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -248,6 +255,51 @@ fn a_config_outside_the_state_folder_is_read_again_under_the_sandbox() {
     fs::rename(new, &path).unwrap();
     world.run(&["secrets", "reload"]).ok();
     assert_eq!(resolved(&world, "exec@one:a").ok().text(), "second");
+}
+
+#[test]
+fn a_daemon_in_the_foreground_takes_paths_from_where_it_is_started() {
+    let mut world = World::new();
+    let folder = world.beside("");
+    world
+        .global
+        .extend(["--config".to_owned(), "elsewhere.json".to_owned()]);
+    let first = answering(&world, "first", "first");
+    let commands = [("one", json!({ "command": first }))];
+    let path = world.beside("elsewhere.json");
+    fs::write(&path, config(&world, &commands, &[]).to_string()).unwrap();
+    let passphrase = world.passphrase();
+    let mut command = world.command(&["daemon", "--passphrase-file", &passphrase]);
+    let mut child = serving(&world, command.current_dir(folder));
+    world.global.clear();
+    assert_eq!(resolved(&world, "exec@one:a").ok().text(), "first");
+    world.run(&["vault", "lock"]).ok();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_daemon_whose_vault_lies_among_other_things_says_what_it_reaches() {
+    let world = World::new();
+    let vault = world.state().join("vault.reseal");
+    let home = world.beside("");
+    let elsewhere = world.beside("own.reseal");
+    fs::rename(&vault, &elsewhere).unwrap();
+    write_config(&world, &json!({"vault": {"path": elsewhere}}));
+    let passphrase = world.passphrase();
+    let mut command = world.command(&["daemon", "--passphrase-file", &passphrase]);
+    let mut child = serving(&world, command.env("HOME", &home));
+    let reached = &status(&world)["daemon"]["sandbox"]["wide"];
+    assert!(home.starts_with(reached[0].as_str().unwrap()), "{reached}");
+    let doctor = world.run(&["--json", "doctor"]).json();
+    let findings = doctor["findings"].as_array().unwrap();
+    let of_sandbox = |f: &&Value| f["check"] == "sandbox" && f["severity"] == "warning";
+    let message = findings.iter().find(of_sandbox).unwrap()["message"].as_str();
+    assert!(
+        message.unwrap().contains("could reach all that is in "),
+        "{message:?}"
+    );
+    world.run(&["vault", "lock"]).ok();
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Findings, Severity};
 use crate::daemon::sandbox;
 use crate::runtime::service::{DaemonStatus, SandboxStatus};
-use crate::sys::landlock::ABI_OF_SCOPES;
+use crate::sys::landlock::{ABI_OF_PORTS, ABI_OF_SCOPES};
 
 const CHECK: &str = "sandbox";
 
@@ -19,6 +19,11 @@ pub(super) fn of_daemon(daemon: Option<&DaemonStatus>, findings: &mut Findings) 
         let message = "the process that runs commands and opens files for the daemon has ended: \
                        `exec` and `file` refs fail";
         findings.bad(CHECK, Severity::Error, message, anew);
+    }
+    for place in &sandbox.wide {
+        let message = format!("a daemon that was taken over could reach all that is in {place}");
+        let remedy = "keep vaults, and the socket, in folders of their own";
+        findings.bad(CHECK, Severity::Warning, message, remedy);
     }
     tell(sandbox, "the daemon is held by", findings);
 }
@@ -37,10 +42,16 @@ fn tell(sandbox: &SandboxStatus, holds: &str, findings: &mut Findings) {
             "no Landlock: a daemon that was taken over could open every file of yours".to_owned(),
             "use a kernel from 5.13 on, with landlock in its lsm= list",
         ),
-        Some(abi) if abi < ABI_OF_SCOPES => lacks(
-            format!("Landlock version {abi} keeps no signals inside"),
-            "use a kernel from 6.12 on",
-        ),
+        Some(abi) if abi < ABI_OF_SCOPES => {
+            let ports = match abi < ABI_OF_PORTS {
+                true => "refuses no ports, and ",
+                false => "",
+            };
+            lacks(
+                format!("Landlock version {abi} {ports}keeps no signals inside"),
+                "use a kernel from 6.12 on",
+            );
+        }
         Some(_) => {}
     }
     if !sandbox.seccomp {

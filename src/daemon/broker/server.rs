@@ -8,8 +8,8 @@
 use super::{Job, MAX_JOBS, MAX_PROCESSES, MAX_REQUEST, Surroundings, Told};
 use crate::config::{Config, ProviderConfig};
 use crate::error::{Code, Failure};
-use crate::name::Alias;
-use crate::reference::Source;
+use crate::name::{Alias, is_exec_id};
+use crate::reference::{SecretRef, Source};
 use crate::runtime::ground::{read_config, trust_of};
 use crate::source::exec::{self, ExecError};
 use crate::source::{Context, file};
@@ -22,6 +22,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -32,6 +33,9 @@ use std::time::Duration;
 
 /// For the daemon to send a job that it has announced, and to take its answer.
 const WIRE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a hook may be told of.
+const HOOK_EVENTS: [&str; 2] = ["changed", "signInNeeded"];
 
 /// Does jobs until the daemon has ended.
 pub(super) fn serve(control: &OwnedFd, surroundings: Surroundings) {
@@ -221,7 +225,11 @@ fn exec(socket: &UnixStream, known: &Known, alias: &str, ids: &[String]) {
         Err(failure) => return tell(socket, &Told::failed(failure, false), None, &[]),
     };
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let outcome = contained(socket, |context| {
+    if !ids.iter().all(|id| is_exec_id(id)) {
+        let failure = Failure::new(Code::RefInvalid, "an id has a form that is not allowed");
+        return tell(socket, &Told::failed(failure, false), None, &[]);
+    }
+    let outcome = contained(socket, known, |context| {
         exec::run_once(alias, &provider, &ids, context)
     });
     match outcome {
@@ -235,8 +243,12 @@ fn hook(socket: &UnixStream, known: &Known, message: &str) {
         Ok(config) => config.daemon.on_change.as_ref(),
         Err(_) => None,
     };
+    let message = match hook_message(message) {
+        Ok(message) => message,
+        Err(failure) => return tell(socket, &Told::failed(failure, false), None, &[]),
+    };
     let outcome = match hook {
-        Some(hook) => contained(socket, |context| {
+        Some(hook) => contained(socket, known, |context| {
             exec::notify(hook, message.as_bytes(), context)
         }),
         // The config has none any more, so there is nobody to tell.
@@ -245,9 +257,32 @@ fn hook(socket: &UnixStream, known: &Known, message: &str) {
     tell(socket, &outcome.err().unwrap_or(Told::Done), None, &[]);
 }
 
+/// What a hook is told.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HookMessage {
+    event: String,
+    refs: Vec<String>,
+}
+
+/// The message of a hook, written anew: an event that there is, and refs.
+fn hook_message(text: &str) -> Result<String, Failure> {
+    let unfit = || Failure::new(Code::Bug, "a hook's message has a form that is not allowed");
+    let message: HookMessage = serde_json::from_str(text).map_err(|_| unfit())?;
+    let refs_parse = message
+        .refs
+        .iter()
+        .all(|text| text.parse::<SecretRef>().is_ok());
+    if !HOOK_EVENTS.contains(&message.event.as_str()) || !refs_parse {
+        return Err(unfit());
+    }
+    serde_json::to_string(&message).map_err(|_| unfit())
+}
+
 /// Runs a command with whatever it starts in reach, and ends all of that if it fails.
 fn contained<T>(
     socket: &UnixStream,
+    known: &Known,
     run: impl FnOnce(&Context<'_>) -> Result<T, ExecError>,
 ) -> Result<T, Told> {
     let system = |error: io::Error| {
@@ -255,12 +290,17 @@ fn contained<T>(
         Told::failed(Failure::new(Code::SourceUnavailable, text), false)
     };
     children::adopt_orphans().map_err(system)?;
-    // A service manager that refuses it has a limit of its own (`TasksMax=`).
+    // A service manager that refuses it has a limit of its own (`TasksMax=`), and where the kernel
+    // counts what nobody here sees, there is none.
     let _refused = children::limit_processes(MAX_PROCESSES);
     let home = std::env::home_dir();
     let environment = |name: &str| std::env::var_os(name);
     let context = Context {
         asker: Some(socket.as_fd()),
+        batch: known
+            .config
+            .as_ref()
+            .map_or_else(|_| Default::default(), |c| c.resolution.batch),
         ..Context::plain(&environment, home.as_deref())
     };
     run(&context).map_err(|error| {

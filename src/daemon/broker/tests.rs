@@ -127,6 +127,46 @@ fn it_runs_and_opens_what_the_config_names_and_nothing_else() {
 }
 
 #[test]
+fn commands_get_ids_and_messages_of_their_form_and_nothing_else() {
+    let name = "commands_get_ids_and_messages_of_their_form_and_nothing_else";
+    let Some(folder) = in_child(name) else {
+        return;
+    };
+    let folder = folder.path();
+    let (command, hook, told) = (folder.join("c"), folder.join("hook"), folder.join("told"));
+    script(&command, "cat");
+    script(&hook, &format!("cat > {}", told.display()));
+    let config = serde_json::json!({
+        "secrets": {"providers": {"op": {"source": "exec", "command": command}}},
+        "daemon": {"hooks": {"onChange": {"command": hook}}},
+    });
+    std::fs::write(folder.join("reseal.json"), config.to_string()).unwrap();
+    let client = broker(folder);
+    let provider = provider(folder);
+    for id in ["", "a b", "--option", "$(id)", "../a", "a\n"] {
+        let refused = client.exec("op", &["x", id], &provider).unwrap_err();
+        assert_eq!(refused.failure.code, Code::RefInvalid, "{id}");
+    }
+    assert!(client.exec("op", &["x"], &provider).is_ok());
+
+    let parsed = Config::parse(&config.to_string(), "config", Trust::Own).unwrap();
+    let hook = parsed.daemon.on_change.unwrap();
+    for message in [
+        r#"{"event":"other","refs":[]}"#,
+        r#"{"event":"changed","refs":["no ref"]}"#,
+        r#"{"event":"changed","refs":[],"more":1}"#,
+        "text",
+    ] {
+        let refused = client.hook(message.as_bytes(), &hook).unwrap_err();
+        assert_eq!(refused.failure.code, Code::Bug, "{message}");
+    }
+    assert!(!told.exists());
+    let message = r#"{"event":"changed","refs":["vault:openai/default","exec@op:a"]}"#;
+    client.hook(message.as_bytes(), &hook).unwrap();
+    assert_eq!(std::fs::read_to_string(&told).unwrap(), message);
+}
+
+#[test]
 fn one_job_over_the_limit_is_refused() {
     let Some(folder) = in_child("one_job_over_the_limit_is_refused") else {
         return;
@@ -219,6 +259,10 @@ fn requests_and_answers_have_limits() {
         "{refused}"
     );
     provider.max_output_bytes = 5;
+    // The config's limits are held here too, whatever its caller says.
+    let many = vec!["x"; crate::reference::plan::BATCH_REFS + 1];
+    let refused = client.exec("op", &many, &provider).unwrap_err();
+    assert_eq!(refused.failure.code, Code::RefLimit);
     let long = "x".repeat(MAX_REQUEST);
     let refused = client.exec("op", &[&long], &provider).unwrap_err();
     assert_eq!(refused.failure.code, Code::SourceUnavailable);

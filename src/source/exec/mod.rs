@@ -90,20 +90,7 @@ fn ask(
     ids: &[&str],
     ctx: &Context<'_>,
 ) -> Result<Vec<Result<SecretValue, ExecError>>, ExecError> {
-    let limits = ctx.batch;
-    if ids.len() > limits.refs {
-        return Err(ExecError::TooManyRefs {
-            alias: alias.to_owned(),
-            max: limits.refs,
-        });
-    }
-    let request = request(alias, ids);
-    if request.len() > limits.bytes {
-        return Err(ExecError::RequestTooLarge {
-            alias: alias.to_owned(),
-            max: limits.bytes,
-        });
-    }
+    let request = request(alias, ids, ctx)?;
     let mut pause = FIRST_PAUSE;
     let mut left = provider.retries;
     loop {
@@ -129,14 +116,15 @@ fn ask(
 /// runs commands on behalf of others, who read the answer.
 ///
 /// # Errors
-/// The command fails a check, can't be started, breaks a limit, or ends with another code than 0.
+/// The request or the command fails a check, the command can't be started, breaks a limit, or ends
+/// with another code than 0.
 pub fn run_once(
     alias: &str,
     provider: &ExecProvider,
     ids: &[&str],
     ctx: &Context<'_>,
 ) -> Result<Written, ExecError> {
-    call(alias, provider, request(alias, ids).as_bytes(), ctx)
+    call(alias, provider, request(alias, ids, ctx)?.as_bytes(), ctx)
 }
 
 /// Runs a hook: the same checks and limits as a provider's command, `message` on its stdin, its
@@ -167,12 +155,27 @@ pub fn notify(hook: &Hook, message: &[u8], ctx: &Context<'_>) -> Result<(), Exec
     call("hook", &provider, message, ctx).map(drop)
 }
 
-/// The request; aliases and ids need no escape, but the library makes sure.
-fn request(alias: &str, ids: &[&str]) -> String {
-    serde_json::json!({
+/// The request, within the limits of the config; aliases and ids need no escape, but the library
+/// makes sure.
+fn request(alias: &str, ids: &[&str], ctx: &Context<'_>) -> Result<String, ExecError> {
+    let limits = ctx.batch;
+    if ids.len() > limits.refs {
+        return Err(ExecError::TooManyRefs {
+            alias: alias.to_owned(),
+            max: limits.refs,
+        });
+    }
+    let request = serde_json::json!({
         "protocolVersion": PROTOCOL_VERSION, "provider": alias, "ids": ids,
     })
-    .to_string()
+    .to_string();
+    if request.len() > limits.bytes {
+        return Err(ExecError::RequestTooLarge {
+            alias: alias.to_owned(),
+            max: limits.bytes,
+        });
+    }
+    Ok(request)
 }
 
 fn call(

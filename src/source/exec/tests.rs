@@ -321,7 +321,8 @@ fn too_many_ids_and_too_large_requests_start_nothing() {
         "Exec provider \"vault\" exceeded maxRefsPerProvider (1)."
     );
 
-    let envelope = request("vault", &[""]).len();
+    let empty = serde_json::json!({"protocolVersion": 1, "provider": "vault", "ids": [""]});
+    let envelope = empty.to_string().len();
     let long = "x".repeat(BATCH_BYTES - envelope);
     let full = resolve("vault", &provider, &[&long], &ctx(None)).remove(0);
     assert!(matches!(full, Err(ExecError::Empty { .. })), "{full:?}");
