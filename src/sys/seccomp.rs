@@ -13,7 +13,7 @@
 //! | `clone` | unless it makes a thread |
 //! | `socket` | unless unix, netlink (the resolver's), or TCP or UDP over inet or inet6 |
 //! | `ioctl` | those that type at a terminal, or set a file's attributes |
-//! | what sets a file's mode, or makes a file | with the bits for set-user-id, set-group-id, sticky |
+//! | what sets a file's mode, or makes a file | with set-user-id, set-group-id or sticky |
 //! | `prlimit64` | for another process |
 //! | `openat2` | always, as `clone3` |
 //! | those in [`SETTLED`] | once [`settle`] was called |
