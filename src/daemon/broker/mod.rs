@@ -11,9 +11,8 @@
 //! opens only the files, that the config names by its own reading of it, so that a daemon that was
 //! taken over chooses among those (a daemon whose config lies in a folder that it may write chooses
 //! more: `THREAT_MODEL.md`); a value passes through a runner, which ends after it. Every answer has
-//! a time limit on the daemon's side, whatever happens here. Nothing that a command gets is taken as
-//! it comes: ids and the hook's message have their form, and keep the config's limits, or are
-//! refused.
+//! a time limit on the daemon's side, whatever happens here. Ids and the hook's message have their
+//! form, and keep the config's limits, or are refused.
 //!
 //! A job's socket carries `length ‖ JSON` there and `lengths ‖ JSON ‖ what the command wrote` back,
 //! so that no secret stands in JSON. Both ends are the same binary: there is no version.
