@@ -5,13 +5,13 @@
 //! returns (but for [`Care::Whole`]). Its mode and owner stay, and a symlink to it stays a symlink.
 
 use super::disk::{Disk, OsDisk};
+use super::temp_file::{TEMP_MARK, TEMP_RANDOM, Temp};
 use super::vault_file::parent;
 use super::{Holder, StoreError};
 use crate::secret::SecretValue;
-use crate::sys;
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::Mode;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -365,10 +365,6 @@ fn overwrite_old(target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
-/// What stands between the name of a file and the random part of its temporary name.
-const TEMP_MARK: &str = ".tmp-";
-/// Random bytes in a temporary name.
-const TEMP_RANDOM: usize = 8;
 
 /// Ours or root's.
 fn is_trusted(metadata: &fs::Metadata) -> bool {
@@ -524,81 +520,4 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
     OsDisk
         .sync_folder(folder)
         .map_err(StoreError::io("flush the folder", folder))
-}
-
-/// A file being written under another name; removed if it never gets its own.
-struct Temp {
-    path: PathBuf,
-    file: File,
-    named: bool,
-}
-
-impl Temp {
-    fn beside(target: &Path) -> Result<Self, StoreError> {
-        let mut random = [0u8; TEMP_RANDOM];
-        sys::random::fill(&mut random);
-        let mut name = target.file_name().unwrap_or_default().to_os_string();
-        name.push(TEMP_MARK);
-        name.push(data_encoding::HEXLOWER.encode(&random));
-        let path = parent(target).join(name);
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(StoreError::io("make", &path))?;
-        Ok(Self {
-            path,
-            file,
-            named: false,
-        })
-    }
-
-    /// Gives the new file the owner of the old one, and its mode unless another is given, the owner
-    /// first: changing it clears mode bits, and at no time may the file be open to more people than
-    /// the old one.
-    fn take_over(&self, like: &File, mode: Option<u32>) -> Result<(), StoreError> {
-        let old = like
-            .metadata()
-            .map_err(StoreError::io("look at", &self.path))?;
-        let new = self
-            .file
-            .metadata()
-            .map_err(StoreError::io("look at", &self.path))?;
-        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-            let (uid, gid) = (Uid::from_raw(old.uid()), Gid::from_raw(old.gid()));
-            rustix::fs::fchown(self.file.as_fd(), Some(uid), Some(gid))
-                .map_err(io::Error::from)
-                .map_err(StoreError::io("keep the owner of", &self.path))?;
-        }
-        self.set_mode(mode.unwrap_or(old.mode() & 0o777))
-    }
-
-    fn set_mode(&self, mode: u32) -> Result<(), StoreError> {
-        rustix::fs::fchmod(self.file.as_fd(), Mode::from_raw_mode(mode))
-            .map_err(io::Error::from)
-            .map_err(StoreError::io("set the mode of", &self.path))
-    }
-
-    fn fill(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        (&self.file)
-            .write_all(bytes)
-            .and_then(|()| self.file.sync_all())
-            .map_err(StoreError::io("write", &self.path))
-    }
-
-    fn name(mut self, rename: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), StoreError> {
-        rename(&self.path).map_err(StoreError::io("put in place", &self.path))?;
-        self.named = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        if !self.named {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }

@@ -17,6 +17,7 @@ mod lock;
 pub(crate) mod simulated;
 mod spool;
 pub mod state_dir;
+mod temp_file;
 mod vault_file;
 mod writer;
 
