@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`Policy::decide`]: allowed by which grant, or refused and why | here |
 //! | [`Pattern`]: which refs a grant is about | [`pattern`] |
-//! | [`unit::of_cgroup`]: the systemd unit that a process belongs to | [`unit`] |
+//! | [`unit::of_cgroup`]: the systemd unit that a process belongs to | [`mod@unit`] |
 //!
 //! Invariants: what no grant allows is refused; a decision knows nothing of what the vault holds,
 //! so that a refusal is the same for a record that is there and one that is not. The daemon's own

@@ -3,7 +3,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | [`Gate`]: judges each request before anything of the vault is touched | here |
-//! | [`needs`](acts::needs): what each request asks for | [`acts`] |
+//! | [`needs`]: what each request asks for | [`acts`] |
 //! | what of an answer is for the one who asked | `cut` |
 //! | the log of decisions, and what is not repeated in it | [`Book`] |
 //! | the grants of the state folder's config | [`load`] |

@@ -3,7 +3,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | [`Trail`]: appends lines, starts new files, drops the oldest | here |
-//! | [`Line`]: one line as JSON, and its MAC over all lines before it | [`line`] |
+//! | [`Line`]: one line as JSON, and its MAC over all lines before it | [`mod@line`] |
 //! | [`check`](check::check): is every line there that was written | [`check`] |
 //!
 //! Invariants: every line's MAC covers the MAC of the line before it, also from one file to the
