@@ -137,9 +137,6 @@ fn options_of_the_installed_units_are_not_taken_away_without_a_word() {
         refused.text().contains("--system --with-socket"),
         "{refused:?}"
     );
-    let other = system(&[&all[..], &["--program", "/usr/bin/env"]].concat());
-    let program = format!("--program {PROGRAM}");
-    assert!(other.code(8).text().contains(&program));
     assert_eq!(texts(), before);
 
     // The socket that is there stays in step, named or not.
