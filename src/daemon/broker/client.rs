@@ -102,9 +102,14 @@ impl Client {
             return Err(NoAnswer::Garbled);
         }
         stream.set_write_timeout(Some(GRACE))?;
-        stream.write_all(&len.to_le_bytes())?;
-        stream.write_all(&json)?;
-        receive(&mut stream, deadline, max)
+        let written = stream
+            .write_all(&len.to_le_bytes())
+            .and_then(|()| stream.write_all(&json));
+        match written {
+            // A refusal may be there, and the other end closed, before all is written.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => receive(&mut stream, deadline, max),
+        }
     }
 
     /// A new socket, whose other end the broker gets.

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::channel;
 
 const ROLE: &str = "RESEAL_TEST_BROKER";
 
@@ -163,6 +164,71 @@ fn commands_get_ids_and_messages_of_their_form_and_nothing_else() {
     let message = r#"{"event":"changed","refs":["vault:openai/default","exec@op:a"]}"#;
     client.hook(message.as_bytes(), &hook).unwrap();
     assert_eq!(std::fs::read_to_string(&told).unwrap(), message);
+}
+
+#[test]
+fn one_job_over_the_limit_is_refused() {
+    let Some(folder) = in_child("one_job_over_the_limit_is_refused") else {
+        return;
+    };
+    let folder = folder.path();
+    let (command, started, go) = (folder.join("c"), folder.join("started"), folder.join("go"));
+    let fifos = Command::new("/usr/bin/mkfifo")
+        .arg(&started)
+        .arg(&go)
+        .status();
+    assert!(fifos.unwrap().success());
+    let body = format!(
+        "echo . > {}; read x < {}; echo done",
+        started.display(),
+        go.display()
+    );
+    script(&command, &body);
+    write_config(
+        folder,
+        serde_json::json!({
+            "op": {"source": "exec", "command": command, "timeoutMs": 100_000},
+        }),
+    );
+    let client = &broker(folder);
+    let provider = &provider(folder);
+    std::thread::scope(|scope| {
+        let (sender, answers) = channel();
+        for _ in 0..MAX_JOBS {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                sender
+                    .send(client.exec("op", &["x"], provider).is_ok())
+                    .unwrap()
+            });
+        }
+        // Open for both, so that no command sees an end between two others.
+        let mut starts = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&started)
+            .unwrap();
+        let mut dots = [0; 2 * MAX_JOBS];
+        io::Read::read_exact(&mut starts, &mut dots).unwrap();
+        // Looked at when nobody waits any more.
+        let refused = client.exec("op", &["x"], provider);
+        let lines = "\n".repeat(MAX_JOBS);
+        let mut go = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&go)
+            .unwrap();
+        io::Write::write_all(&mut go, lines.as_bytes()).unwrap();
+        assert!(answers.iter().take(MAX_JOBS).all(|answered| answered));
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.failure.code, Code::SourceUnavailable);
+        assert!(
+            refused.failure.message.starts_with("64 commands"),
+            "{refused}"
+        );
+        assert!(refused.may_pass);
+    });
+    assert!(client.is_alive());
 }
 
 #[test]
