@@ -75,7 +75,7 @@ pub fn run(context: &Context, args: DaemonArgs) -> Done {
         share: context.settings()?.daemon.share,
     };
     let stopped = if args.detached {
-        let sandbox = || enter_sandbox(context, &socket, start_broker(context)?);
+        let sandbox = || enter_sandbox(context, site, start_broker(context)?);
         daemon::run_detached(site, sandbox, |sandboxed, unlock, keys| {
             open_handed_over(context, &args.unlock, sandboxed, unlock, keys)
         })
@@ -110,7 +110,7 @@ fn run_here(
     close_inherited(&opener)?;
     let broker = start_broker(context)?;
     daemon::run(site, limits, || {
-        let sandboxed = enter_sandbox(context, site.socket, broker)?;
+        let sandboxed = enter_sandbox(context, site, broker)?;
         let keys = opener.keys()?;
         open_handed_over(context, how, sandboxed, limits, &keys)
     })
@@ -141,7 +141,7 @@ fn close_inherited(opener: &Opener) -> Result<(), Failure> {
 /// nothing; the activation tells why.
 fn enter_sandbox(
     context: &Context,
-    socket: &Path,
+    site: Site<'_>,
     broker: broker::Client,
 ) -> Result<Sandboxed, Failure> {
     let config = read_config(
@@ -152,7 +152,8 @@ fn enter_sandbox(
     let given_up = sandbox::enter(&Needs {
         state: &context.state,
         vault: &vault,
-        socket,
+        socket: site.socket,
+        share: site.share,
         config: &config.unwrap_or_default(),
     })?;
     Ok(Sandboxed {

@@ -68,6 +68,10 @@ impl Opener {
         let outcome = self.stream.write_all(&[GO]).map_err(WireError::Io);
         let outcome = outcome.and_then(|()| receive(&mut self.stream));
         drop(self.stream);
+        if outcome.is_err() {
+            // It may wait for a person still, who came too late.
+            self.process.end();
+        }
         self.process.reap();
         outcome.map_err(|error| match error {
             WireError::Closed | WireError::Torn | WireError::Io(_) => {

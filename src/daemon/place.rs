@@ -132,20 +132,8 @@ impl Place {
     /// for one that serves.
     pub fn claim(socket: &Path, share: Share, limit: Duration) -> Result<Self, PlaceError> {
         let (path, _) = split(socket)?;
-        let made = match rustix::fs::mkdir(path, Mode::RWXU) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(error) => return Err(failed("make", path)(error)),
-        };
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        let folder = match rustix::fs::open(path, flags, Mode::empty()) {
-            Err(Errno::LOOP | Errno::NOTDIR) => return Err(PlaceError::Unsafe(path.to_owned())),
-            other => other.map_err(failed("open", path))?,
-        };
-        if made && share != Share::Own {
-            let mode = Mode::from_raw_mode(folder_mode(share));
-            rustix::fs::fchmod(&folder, mode).map_err(failed("set the mode of", path))?;
-        }
+        make_folder(socket, share)?;
+        let folder = open_folder(path)?;
         let stat = rustix::fs::fstat(&folder).map_err(failed("look at", path))?;
         let us = rustix::process::geteuid().as_raw();
         if stat.st_uid != us {
@@ -316,6 +304,31 @@ fn unsafe_folder(share: Share, path: &Path) -> PlaceError {
     match share {
         Share::Own => PlaceError::Unsafe(path.to_owned()),
         Share::Group | Share::Everyone => PlaceError::UnsafeShared(path.to_owned()),
+    }
+}
+
+/// Makes the folder of a socket, as open as the socket is shared; one that is there stays as it is.
+///
+/// # Errors
+/// [`PlaceError::Io`] if it can't be made.
+pub fn make_folder(socket: &Path, share: Share) -> Result<(), PlaceError> {
+    let (path, _) = split(socket)?;
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) if share == Share::Own => Ok(()),
+        Ok(()) => {
+            let mode = Mode::from_raw_mode(folder_mode(share));
+            rustix::fs::fchmod(&open_folder(path)?, mode).map_err(failed("set the mode of", path))
+        }
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(failed("make", path)(error)),
+    }
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, PlaceError> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::LOOP | Errno::NOTDIR) => Err(PlaceError::Unsafe(path.to_owned())),
+        other => other.map_err(failed("open", path)),
     }
 }
 

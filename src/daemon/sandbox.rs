@@ -18,14 +18,14 @@
 //! Not given up: connections to the outside, which renewing tokens needs, and those to sockets in
 //! the file system, which no Landlock asks about.
 
-use crate::config::{Config, ProviderConfig, UserPath};
+use crate::config::{Config, ProviderConfig, Share, UserPath};
+use crate::daemon::place::make_folder;
 use crate::error::{Code, Failure};
 use crate::runtime::ground::agent_ids;
 use crate::runtime::service::SandboxStatus;
 use crate::store::StateDir;
 use crate::sys::landlock::{self, Access, Place};
 use crate::sys::seccomp;
-use rustix::fs::Mode;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,8 @@ pub struct Needs<'a> {
     pub vault: &'a Path,
     /// The socket that it listens on.
     pub socket: &'a Path,
+    /// Who reaches that.
+    pub share: Share,
     /// The config, for the other vaults that it names.
     pub config: &'a Config,
 }
@@ -93,9 +95,7 @@ const WIDE: [&str; 11] = [
 pub fn enter(needs: &Needs<'_>) -> Result<SandboxStatus, Failure> {
     // A folder that is not there can't be allowed for. Why it can't be made is told by whoever
     // makes the socket.
-    if let Some(folder) = needs.socket.parent() {
-        let _there = rustix::fs::mkdir(folder, Mode::RWXU);
-    }
+    let _there = make_folder(needs.socket, needs.share);
     // It fails for nobody who has any.
     let _none = drop_capabilities(needs);
     // A service manager of old listens at an abstract address.
@@ -347,6 +347,7 @@ mod tests {
             state: &state,
             vault: &vault,
             socket: &socket,
+            share: Share::Own,
             config: &config.unwrap(),
         })
         .unwrap();

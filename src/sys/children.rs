@@ -39,6 +39,12 @@ impl Forked {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// Tells the child to end, as the end of this process would.
+    pub fn end(&self) {
+        // It may have ended already.
+        let _gone = pidfd_send_signal(&self.exit, Signal::TERM);
+    }
+
     /// Waits for the child's end, and takes it off the list of processes.
     pub fn reap(&self) {
         while let Err(Errno::INTR) = waitpid(Some(self.pid), WaitOptions::empty()) {}

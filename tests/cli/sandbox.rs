@@ -1,7 +1,7 @@
 //! The daemon's sandbox and its broker, with real daemons: what is given up, that all work goes on,
 //! and what becomes of hostile commands.
 
-use super::world::{Ran, World};
+use super::world::{Ran, World, mode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// How long something may take that will happen.
@@ -408,4 +409,22 @@ fn a_daemon_that_is_killed_takes_its_broker_and_running_commands_along() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(holders.all_end(), "a descendant is still alive");
+}
+
+/// The detached daemon goes into its sandbox before it has its place.
+#[test]
+fn a_detached_daemon_makes_the_folder_of_its_socket_as_open_as_it_is_shared() {
+    for (share, folder_mode, socket_mode) in [
+        ("own", 0o700, 0o600),
+        ("group", 0o750, 0o660),
+        ("everyone", 0o755, 0o666),
+    ] {
+        let world = World::new();
+        let socket = PathBuf::from(world.beside("shared/daemon.sock"));
+        let config = json!({"daemon": {"socket": socket, "share": share}});
+        fs::write(world.config(), config.to_string()).unwrap();
+        world.unlock();
+        assert_eq!(mode(socket.parent().unwrap()), folder_mode, "{share}");
+        assert_eq!(mode(&socket), socket_mode, "{share}");
+    }
 }
