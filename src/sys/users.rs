@@ -15,14 +15,35 @@ const OVERFLOW: u32 = 65_534;
 /// # Errors
 /// If `/etc/passwd` can't be read.
 pub fn uid_of(name: &str) -> io::Result<Option<u32>> {
-    if let Some(uid) = number(name) {
-        return Ok(Some(uid));
+    match number(name) {
+        Some(uid) => Ok(Some(uid)),
+        None => Ok(find(&passwd()?, name)),
     }
+}
+
+/// What `/etc/passwd` says of a user beside the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The primary group.
+    pub gid: u32,
+    /// The home folder.
+    pub home: String,
+}
+
+/// The account of a user; `None` if there is no such line.
+///
+/// # Errors
+/// If `/etc/passwd` can't be read.
+pub fn account_of(uid: u32) -> io::Result<Option<Account>> {
+    Ok(find_account(&passwd()?, uid))
+}
+
+fn passwd() -> io::Result<String> {
     let mut text = Vec::new();
     File::open("/etc/passwd")?
         .take(MAX_PASSWD)
         .read_to_end(&mut text)?;
-    Ok(find(&String::from_utf8_lossy(&text), name))
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The user that stands for everybody whom a user namespace does not know
@@ -50,9 +71,34 @@ fn find(passwd: &str, name: &str) -> Option<u32> {
     })
 }
 
+fn find_account(passwd: &str, uid: u32) -> Option<Account> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [_, _, user, group, _, home, _] = fields[..] else {
+            return None;
+        };
+        (number(user) == Some(uid)).then_some(())?;
+        Some(Account {
+            gid: number(group)?,
+            home: home.to_owned(),
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_group_and_the_home_are_those_of_the_user_database() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nshort:x:7:7\nme:x:7:12::/home/me:/bin/sh\n";
+        let me = Account {
+            gid: 12,
+            home: "/home/me".to_owned(),
+        };
+        assert_eq!(find_account(passwd, 7), Some(me));
+        assert_eq!(find_account(passwd, 12), None);
+    }
 
     #[test]
     fn users_are_found_by_their_whole_name() {

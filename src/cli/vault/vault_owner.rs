@@ -9,8 +9,9 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, io_failure};
 use crate::error::{Code, Failure};
 use crate::secret::SecretValue;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use crate::sys::users::{self, Account};
+use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -29,15 +30,12 @@ const PASSED_ON: [&str; 9] = [
     "RESEAL_DAEMON_USER",
 ];
 const PASSWD: &str = "/etc/passwd";
-/// The most of `/etc/passwd` that is read, in bytes.
-const MAX_PASSWD: u64 = 4 << 20;
 
 /// The owner of the state folder, who is not root.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Owner {
     uid: u32,
-    gid: u32,
-    home: String,
+    account: Account,
 }
 
 /// How the owner's process ended.
@@ -63,35 +61,19 @@ impl Owner {
         if uid == 0 {
             return Ok(None);
         }
-        let passwd = read_passwd().map_err(|error| at(Path::new(PASSWD), error))?;
+        let account = users::account_of(uid).map_err(|error| at(Path::new(PASSWD), error))?;
         let refuse = |why| Err(CliError::because(ADDING, Code::FilePermission, why));
-        match Self::find(&passwd, uid) {
+        match account {
             None => refuse(format!(
                 "{} belongs to user {uid}, who is not in {PASSWD}",
                 root.display()
             )),
-            Some(owner) if owner.gid == 0 => refuse(format!(
+            Some(account) if account.gid == 0 => refuse(format!(
                 "{} belongs to user {uid}, whose group is root's",
                 root.display()
             )),
-            owner => Ok(owner),
+            Some(account) => Ok(Some(Self { uid, account })),
         }
-    }
-
-    fn find(passwd: &str, uid: u32) -> Option<Self> {
-        passwd.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [_, _, number, group, _, home, _] = fields[..] else {
-                return None;
-            };
-            let is_this = number.parse() == Ok(uid);
-            is_this.then_some(())?;
-            Some(Self {
-                uid,
-                gid: group.parse().ok()?,
-                home: home.to_owned(),
-            })
-        })
     }
 
     /// Starts this program again as the owner, with the same arguments and the key on stdin.
@@ -109,9 +91,9 @@ impl Owner {
             .env_clear()
             .envs(passed_on)
             .env("PATH", "/usr/bin:/bin")
-            .env("HOME", &self.home)
+            .env("HOME", &self.account.home)
             .uid(self.uid)
-            .gid(self.gid)
+            .gid(self.account.gid)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -145,14 +127,6 @@ fn end_of(status: ExitStatus, said: &str) -> End {
     }
 }
 
-fn read_passwd() -> io::Result<String> {
-    let mut text = Vec::new();
-    File::open(PASSWD)?
-        .take(MAX_PASSWD)
-        .read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,17 +147,5 @@ mod tests {
                 "{unclear}"
             );
         }
-    }
-
-    #[test]
-    fn the_group_and_the_home_are_those_of_the_user_database() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nshort:x:7:7\nme:x:7:12::/home/me:/bin/sh\n";
-        let me = Owner {
-            uid: 7,
-            gid: 12,
-            home: "/home/me".to_owned(),
-        };
-        assert_eq!(Owner::find(passwd, 7), Some(me));
-        assert_eq!(Owner::find(passwd, 12), None);
     }
 }
