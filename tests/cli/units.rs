@@ -137,6 +137,13 @@ fn options_of_the_installed_units_are_not_taken_away_without_a_word() {
         refused.text().contains("--system --with-socket"),
         "{refused:?}"
     );
+    // Unnamed, the program is this one, which a unit may see or not, wherever the tests are run.
+    let args = ["--json", "daemon", "install", "--system", "--prefix"];
+    let other = world.run(&[&args[..], &[&world.beside("root")], &all].concat());
+    let seen = !other.text().contains("it does not see");
+    let other = other.code(if seen { 8 } else { 2 });
+    let program = format!("--program {PROGRAM}");
+    assert_eq!(other.text().contains(&program), seen);
     assert_eq!(texts(), before);
 
     // The socket that is there stays in step, named or not.
