@@ -3,12 +3,9 @@
 use super::*;
 use crate::plan::{Drawn, Plan, Via, draw};
 use crate::profile::Store;
+use crate::runtime::fixture::new_vault;
 use crate::runtime::local::Local;
-use crate::runtime::open_vault::{Birth, OpenVault};
-use crate::store::{Options, StateDir};
-use crate::sys;
-use crate::vault::slot::RawKeyHint;
-use crate::vault::{NewSlot, VaultMeta};
+use crate::store::StateDir;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,23 +21,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(folder.path().join("state"));
-        state.create().unwrap();
-        let slots = |context: &_, root: &_| -> Result<Birth, Failure> {
-            let new = NewSlot::Raw {
-                secret: SecretValue::copy_of(&[7; 32]),
-                hint: RawKeyHint::File,
-            };
-            let slot = new.wrap(context, root, &mut sys::random::fill)?;
-            let meta = VaultMeta::default();
-            Ok(Birth {
-                slots: vec![slot],
-                meta,
-            })
-        };
-        let vault =
-            OpenVault::create(&state.vault(), Options::default(), &state.anchors(), slots).unwrap();
+        let (folder, state, vault) = new_vault();
         let service = Local::new(state.clone(), state.config(), vault);
         Self {
             folder,

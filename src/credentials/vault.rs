@@ -189,13 +189,9 @@ impl TokenStore for VaultStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::fixture::new_vault;
     use crate::runtime::local::Local;
-    use crate::runtime::open_vault::{Birth, OpenVault};
-    use crate::store::Options;
-    use crate::sys;
     use crate::time::UnixMs;
-    use crate::vault::slot::RawKeyHint;
-    use crate::vault::{NewSlot, VaultMeta};
     use std::sync::Arc;
 
     struct World {
@@ -206,23 +202,8 @@ mod tests {
     impl World {
         /// A real vault, open in this process.
         fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let state = StateDir::at(folder.path().join("state"));
-            state.create().unwrap();
-            let slots = |context: &_, root: &_| -> Result<Birth, Failure> {
-                let new = NewSlot::Raw {
-                    secret: SecretValue::copy_of(&[7; 32]),
-                    hint: RawKeyHint::File,
-                };
-                let slot = new.wrap(context, root, &mut sys::random::fill)?;
-                Ok(Birth {
-                    slots: vec![slot],
-                    meta: VaultMeta::default(),
-                })
-            };
-            let made =
-                OpenVault::create(&state.vault(), Options::default(), &state.anchors(), slots);
-            let service = Local::new(state.clone(), state.config(), made.unwrap());
+            let (folder, state, vault) = new_vault();
+            let service = Local::new(state.clone(), state.config(), vault);
             Self {
                 _folder: folder,
                 store: Arc::new(VaultStore::over(service, &state)),

@@ -22,6 +22,8 @@
 pub mod activate;
 mod auto_seal;
 pub mod export;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod ground;
 pub mod local;
 pub mod open_vault;

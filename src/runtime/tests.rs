@@ -4,17 +4,15 @@ mod published;
 
 use super::Runtime;
 use super::activate::{Tolerance, require};
-use super::open_vault::{Birth, OpenVault};
+use super::fixture::new_vault;
 use super::service::{Outcome, RefOutcome, Reply, Report, Request, SnapshotState};
 use crate::error::{Code, Failure};
 use crate::name::{AgentId, RecordName};
 use crate::reference::SecretRef;
 use crate::secret::SecretValue;
 use crate::snapshot::Event;
-use crate::store::{Options, StateDir};
-use crate::sys;
-use crate::vault::slot::RawKeyHint;
-use crate::vault::{Expect, Meta, NewSlot, RecordKind, VaultMeta};
+use crate::store::StateDir;
+use crate::vault::{Expect, Meta, RecordKind};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -27,22 +25,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(folder.path().join("state"));
-        state.create().unwrap();
-        let slots = |context: &_, root: &_| -> Result<Birth, Failure> {
-            let new = NewSlot::Raw {
-                secret: SecretValue::copy_of(&[7; 32]),
-                hint: RawKeyHint::File,
-            };
-            let slot = new.wrap(context, root, &mut sys::random::fill)?;
-            Ok(Birth {
-                slots: vec![slot],
-                meta: VaultMeta::default(),
-            })
-        };
-        let vault =
-            OpenVault::create(&state.vault(), Options::default(), &state.anchors(), slots).unwrap();
+        let (folder, state, vault) = new_vault();
         let runtime = Runtime::new(state.clone(), state.config(), vault);
         Self {
             folder,

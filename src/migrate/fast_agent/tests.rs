@@ -5,13 +5,10 @@ use crate::apply::{self, Program, Site};
 use crate::family::Folder;
 use crate::migrate::{Migration, Wish, draft};
 use crate::oauth::{ClientOf, Grant};
+use crate::runtime::fixture::new_vault;
 use crate::runtime::local::Local;
-use crate::runtime::open_vault::{Birth, OpenVault};
-use crate::store::{Options, StateDir};
-use crate::sys;
+use crate::store::StateDir;
 use crate::time::UnixMs;
-use crate::vault::slot::RawKeyHint;
-use crate::vault::{NewSlot, VaultMeta};
 
 struct World {
     folder: tempfile::TempDir,
@@ -21,24 +18,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(folder.path().join("state"));
-        state.create().unwrap();
-        let slots = |context: &_, root: &_| -> Result<Birth, Failure> {
-            let new = NewSlot::Raw {
-                secret: SecretValue::copy_of(&[7; 32]),
-                hint: RawKeyHint::File,
-            };
-            let slot = new.wrap(context, root, &mut sys::random::fill)?;
-            let meta = VaultMeta::default();
-            Ok(Birth {
-                slots: vec![slot],
-                meta,
-            })
-        };
-        let vault = state.vault();
-        let vault = OpenVault::create(&vault, Options::default(), &state.anchors(), slots);
-        let service = Local::new(state.clone(), state.config(), vault.unwrap());
+        let (folder, state, vault) = new_vault();
+        let service = Local::new(state.clone(), state.config(), vault);
         Self {
             folder,
             state,

@@ -8,6 +8,7 @@ mod writers;
 use super::{Birth, OpenOptions, OpenVault};
 use crate::error::{Code, Failure};
 use crate::name::RecordName;
+use crate::runtime::fixture::{KEY as SLOT_KEY, one_slot};
 use crate::secret::SecretValue;
 use crate::store::anchors::Anchors;
 use crate::store::simulated::SimulatedDisk;
@@ -15,14 +16,9 @@ use crate::store::simulated::SimulatedDisk;
 use crate::store::{Options, VaultFile, create_on};
 use crate::sys;
 use crate::vault::slot::{KdfParams, RawKeyHint, SlotContext, open_raw};
-use crate::vault::{
-    Change, Expect, Header, Meta, NewSlot, RecordKind, RootKey, SubKeys, VaultMeta,
-};
+use crate::vault::{Change, Expect, Header, Meta, NewSlot, RecordKind, RootKey, SubKeys};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The key of the one keyslot of every vault here.
-const SLOT_KEY: [u8; 32] = [7; 32];
 
 const KNOWN: OpenOptions = OpenOptions {
     authenticated: true,
@@ -35,14 +31,6 @@ fn raw_slot(key: [u8; 32]) -> NewSlot {
         secret: SecretValue::copy_of(&key),
         hint: RawKeyHint::File,
     }
-}
-
-fn one_slot(context: &SlotContext, root: &RootKey) -> Result<Birth, Failure> {
-    let slot = raw_slot(SLOT_KEY).wrap(context, root, &mut sys::random::fill)?;
-    Ok(Birth {
-        slots: vec![slot],
-        meta: VaultMeta::default(),
-    })
 }
 
 fn root_of(header: &Header, key: [u8; 32]) -> Option<RootKey> {

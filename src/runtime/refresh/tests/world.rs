@@ -6,7 +6,8 @@ use crate::name::RecordName;
 use crate::net::Http;
 use crate::oauth::{Account, AccountInfo, ClientOf, Grant, SignInReason};
 use crate::runtime::Runtime;
-use crate::runtime::open_vault::{Birth, OpenOptions, OpenVault};
+use crate::runtime::fixture::{KEY, one_slot};
+use crate::runtime::open_vault::{OpenOptions, OpenVault};
 use crate::runtime::refresh::{Token, Want};
 use crate::runtime::service::{Answer, Reply, Request};
 use crate::secret::SecretValue;
@@ -15,14 +16,13 @@ use crate::store::disk::{Disk, OsDisk};
 use crate::store::{Options, StateDir, VaultFile, create_on};
 use crate::sys::{clock, random};
 use crate::time::UnixMs;
-use crate::vault::slot::{RawKeyHint, SlotContext, open_raw};
-use crate::vault::{Change, Expect, Header, Meta, NewSlot, RecordKind, RootKey, VaultMeta};
+use crate::vault::slot::{RawKeyHint, open_raw};
+use crate::vault::{Change, Expect, Header, Meta, NewSlot, RecordKind, RootKey};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub const ACCOUNT: &str = "oauth/acme/me";
-const KEY: [u8; 32] = [7; 32];
 
 /// Where a vault lies.
 #[derive(Clone)]
@@ -47,18 +47,9 @@ impl Place {
     }
 
     pub fn create(&self) -> OpenVault {
-        let slots = |context: &SlotContext, root: &RootKey| -> Result<Birth, Failure> {
-            let new = NewSlot::Raw {
-                secret: SecretValue::copy_of(&KEY),
-                hint: RawKeyHint::File,
-            };
-            let slots = vec![new.wrap(context, root, &mut random::fill)?];
-            let meta = VaultMeta::default();
-            Ok(Birth { slots, meta })
-        };
         let (disk, path) = (Arc::clone(&self.disk), self.vault());
         let store = |bytes: &[u8]| create_on(disk, &path, Options::default(), bytes);
-        OpenVault::create_with(store, self.anchors(), slots).unwrap()
+        OpenVault::create_with(store, self.anchors(), one_slot).unwrap()
     }
 
     pub fn open(&self) -> OpenVault {
