@@ -225,7 +225,11 @@ codes! {
     GrantRefused = "grant.refused", Denied, "No grant of the daemon's config allows it.";
     GrantExpired = "grant.expired", Denied, "The grant that allowed it has ended.";
     GrantConfirm = "grant.confirm", Denied,
-        "The grant wants a person's yes each time, and the daemon can ask nobody.";
+        "The grant wants a person's yes, and the daemon can ask nobody that.";
+    GrantDeclined = "grant.declined", Denied,
+        "The grant wants a person's yes, and a person said no, just now or a while ago.";
+    GrantUnanswered = "grant.unanswered", Denied,
+        "The grant wants a person's yes, and nobody answered, just now or a while ago.";
     GrantSecretNeeded = "grant.secret_needed", Denied,
         "The grant allows it only together with a keyslot's secret.";
     AuditUnavailable = "audit.unavailable", Unavailable,

@@ -12,6 +12,7 @@ mod cli {
     mod audit_databases;
     mod backup;
     mod boot;
+    mod confirm;
     mod credentials;
     mod doctor;
     mod doctor_openclaw;

@@ -7,6 +7,7 @@ use super::error::{CliError, Doing, Done};
 use super::lazy::Lazy;
 use super::session::{self, UnlockArgs};
 use super::vault::unlock::LimitArgs;
+use crate::daemon::confirm::Asker;
 use crate::daemon::gate::{Book, Gate, load};
 use crate::daemon::opener::Opener;
 use crate::daemon::sandbox::{self, Needs};
@@ -189,8 +190,8 @@ fn open_handed_over(
         ..OpenOptions::default()
     };
     let vault = OpenVault::open(file, header, keys, &context.state.anchors(), &options)?;
-    let gate = gate(context, &vault);
     let broker: Arc<broker::Client> = Arc::clone(&sandboxed.broker);
+    let gate = gate(context, &vault).asking(Arc::clone(&broker) as Arc<dyn Asker>);
     let runtime = Runtime::new(context.state.clone(), context.config(), vault);
     let runtime = runtime.outside(Some(broker));
     let report = backend::activate(&runtime, unlock)?;

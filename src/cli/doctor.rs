@@ -1,5 +1,6 @@
 //! `reseal doctor`.
 
+mod confirm;
 mod holder;
 mod installation;
 mod keyring;
@@ -98,6 +99,7 @@ pub fn run(context: &Context, args: DoctorArgs) -> Done {
     check_memory(&mut findings);
     check_core_dumps(&mut findings);
     check_clock(context, &mut findings);
+    confirm::check(context, &mut findings);
     holder::check(context, &mut findings);
     check_program(&mut findings);
     let worst = findings.0.iter().map(|finding| finding.severity).max();

@@ -76,7 +76,7 @@ struct AddArgs {
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
 
-    /// Refuse it until a person says yes; a daemon that can ask nobody refuses always
+    /// Only with a person's yes: daemon.confirm in the config names the program that asks
     #[arg(long)]
     confirm: bool,
 }
@@ -187,6 +187,9 @@ fn add(context: &Context, args: &AddArgs) -> Done {
 }
 
 fn told(context: &Context, args: &AddArgs) -> Done {
+    if args.confirm && context.settings()?.daemon.confirm.is_none() {
+        context.out.warn(NOBODY_ASKS);
+    }
     if context.out.json {
         context
             .out
@@ -224,11 +227,19 @@ fn with_line_end(text: &SecretValue) -> SecretValue {
     })
 }
 
+/// What is said of grants that want a person's yes.
+const NOBODY_ASKS: &str = "what wants a person's yes is refused until daemon.confirm in the config \
+     names a program that asks";
+
 fn list(context: &Context) -> Done {
-    let grants = &context.settings()?.grants.grants;
+    let settings = context.settings()?;
+    let grants = &settings.grants.grants;
+    let asks = settings.daemon.confirm.as_ref().map(|asks| &asks.command);
     if context.out.json {
         let all: Vec<Value> = grants.iter().map(as_json).collect();
-        context.out.document(&json!({"grants": all}))?;
+        context
+            .out
+            .document(&json!({"grants": all, "confirmedBy": asks}))?;
         return Ok(0);
     }
     if grants.is_empty() {
@@ -253,6 +264,15 @@ fn list(context: &Context) -> Done {
         ]);
     }
     table.print(&context.out)?;
+    if grants.iter().any(|grant| grant.confirm) {
+        match asks {
+            Some(program) => {
+                let program = shown_path(program);
+                context.out.say(&format!("A person is asked by {program}."));
+            }
+            None => context.out.warn(NOBODY_ASKS),
+        }
+    }
     Ok(0)
 }
 

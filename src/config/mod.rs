@@ -37,7 +37,7 @@ pub use provider::{
     EnvProvider, ExecProvider, FileMode, FileProvider, LiteralEnv, ProviderConfig, UserPath,
     VaultProvider,
 };
-pub use section::{DaemonSection, Hook, Share, VaultSection};
+pub use section::{Confirm, DaemonSection, Hook, Share, VaultSection};
 pub use wire::MAX_ERRORS;
 
 use crate::error::{Code, Coded};

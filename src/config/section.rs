@@ -11,6 +11,12 @@ use std::time::Duration;
 pub const MAX_PLUGINS: usize = 32;
 /// The longest that a hook may run unless the config says otherwise.
 pub const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a person may think about a question unless the config says otherwise.
+pub const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that the config may say: clients wait for twice that.
+pub const MAX_CONFIRM_TIMEOUT: Duration = Duration::from_secs(300);
+/// The longest that a yes may count again.
+pub const MAX_CONFIRM_KEEP: Duration = Duration::from_secs(3600);
 
 /// `vault`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +50,8 @@ pub struct DaemonSection {
     pub share: Share,
     /// `hooks.onChange`: run after a value in use changed.
     pub on_change: Option<Hook>,
+    /// `confirm`: asks a person where a grant wants that.
+    pub confirm: Option<Confirm>,
 }
 
 /// Who can reach the daemon's socket. What they get there, the grants decide.
@@ -67,6 +75,19 @@ pub struct Hook {
     pub args: Vec<String>,
     /// The longest that it may run.
     pub timeout: Duration,
+}
+
+/// A program that asks a person a question, and says yes by its exit status 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirm {
+    /// The program; absolute.
+    pub command: PathBuf,
+    /// Its arguments before the question.
+    pub args: Vec<String>,
+    /// How long a person may think.
+    pub timeout: Duration,
+    /// How long a yes counts for the same process and refs; zero = for that one request.
+    pub keep: Duration,
 }
 
 pub(super) fn vault(fields: &Fields<'_>, trust: Trust) -> VaultSection {
@@ -95,7 +116,7 @@ pub(super) fn vault(fields: &Fields<'_>, trust: Trust) -> VaultSection {
 
 pub(super) fn daemon(fields: &Fields<'_>, trust: Trust) -> DaemonSection {
     refuse_project(fields, trust);
-    fields.only(&["ttlMs", "idleMs", "socket", "share", "hooks"]);
+    fields.only(&["ttlMs", "idleMs", "socket", "share", "hooks", "confirm"]);
     let hooks = fields.object("hooks");
     if let Some(hooks) = &hooks {
         hooks.only(&["onChange"]);
@@ -108,6 +129,7 @@ pub(super) fn daemon(fields: &Fields<'_>, trust: Trust) -> DaemonSection {
         on_change: hooks
             .and_then(|hooks| hooks.object("onChange"))
             .and_then(|f| hook(&f)),
+        confirm: fields.object("confirm").and_then(|f| confirm(&f)),
     }
 }
 
@@ -129,6 +151,20 @@ fn hook(fields: &Fields<'_>) -> Option<Hook> {
         command: command(fields)?,
         args: arguments(fields),
         timeout: timeout(fields, "timeoutMs").unwrap_or(DEFAULT_HOOK_TIMEOUT),
+    })
+}
+
+fn confirm(fields: &Fields<'_>) -> Option<Confirm> {
+    fields.only(&["command", "args", "timeoutMs", "keepMs"]);
+    let limited = |key, least, most: Duration| {
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        fields.number(key, least, most).map(Duration::from_millis)
+    };
+    Some(Confirm {
+        command: command(fields)?,
+        args: arguments(fields),
+        timeout: limited("timeoutMs", 1, MAX_CONFIRM_TIMEOUT).unwrap_or(DEFAULT_CONFIRM_TIMEOUT),
+        keep: limited("keepMs", 0, MAX_CONFIRM_KEEP).unwrap_or_default(),
     })
 }
 

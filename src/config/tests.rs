@@ -289,7 +289,8 @@ fn our_own_sections() {
         "vault": {"path": "~/v", "autoSeal": true, "expectFingerprint": "ab12", "plugins": ["/p"],
                   "allowNetworkFs": true, "ttl": "12h", "idle": "30m"},
         "daemon": {"ttlMs": 5, "idleMs": 6, "socket": "/run/s",
-                   "hooks": {"onChange": {"command": "/bin/hook", "args": ["x"]}}},
+                   "hooks": {"onChange": {"command": "/bin/hook", "args": ["x"]}},
+                   "confirm": {"command": "/bin/ask", "args": ["-q"], "keepMs": 7}},
         "oauth": {"providers": {"acme": {"clientId": "c", "env": ["ACME_TOKEN"]}}},
     }));
     assert!(config.vault.auto_seal && config.vault.allow_network_fs);
@@ -302,6 +303,10 @@ fn our_own_sections() {
         (hook.command.to_str(), hook.args.len()),
         (Some("/bin/hook"), 1)
     );
+    let confirm = config.daemon.confirm.as_ref().unwrap();
+    assert_eq!(confirm.command, PathBuf::from("/bin/ask"));
+    assert_eq!(confirm.timeout, section::DEFAULT_CONFIRM_TIMEOUT);
+    assert_eq!(confirm.keep, Duration::from_millis(7));
     let acme = config.oauth_provider("Acme").unwrap();
     assert_eq!(acme.client_id.as_deref(), Some("c"));
     assert_eq!(
@@ -312,6 +317,31 @@ fn our_own_sections() {
     assert_eq!(errors(json!({"vault": {"ttl": "0s"}})).len(), 1);
     assert_eq!(errors(json!({"vault": []})), ["vault: is not an object"]);
     assert_eq!(errors(json!([])), [": is not an object"]);
+}
+
+#[test]
+fn what_asks_a_person_has_limits() {
+    let asking = |key: &str, value: Value| {
+        let mut confirm = json!({"command": "/bin/ask"});
+        confirm[key] = value;
+        json!({"daemon": {"confirm": confirm}})
+    };
+    let longest = section::MAX_CONFIRM_TIMEOUT.as_millis();
+    let kept = section::MAX_CONFIRM_KEEP.as_millis();
+    for (key, most) in [("timeoutMs", longest), ("keepMs", kept)] {
+        let most = u64::try_from(most).unwrap();
+        read(asking(key, most.into()));
+        assert_eq!(errors(asking(key, (most + 1).into())).len(), 1, "{key}");
+    }
+    for (key, value) in [
+        ("command", json!("ask")),
+        ("command", json!("/bin/ask; true")),
+        ("timeoutMs", json!(0)),
+        ("env", json!({})),
+    ] {
+        assert_eq!(errors(asking(key, value)).len(), 1, "{key}");
+    }
+    assert_eq!(errors(json!({"daemon": {"confirm": {}}})).len(), 1);
 }
 
 #[test]

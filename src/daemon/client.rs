@@ -18,8 +18,8 @@ use std::time::Duration;
 
 /// For an answer that the daemon has at hand.
 pub const QUICK_LIMIT: Duration = Duration::from_secs(30);
-/// For an answer that may wait for exec sources, an authorization server, other processes or a
-/// whole vault: their own limits are shorter.
+/// For an answer that may wait for exec sources, an authorization server, other processes, a whole
+/// vault or a person: their own limits are shorter.
 pub const SLOW_LIMIT: Duration = Duration::from_secs(600);
 
 /// Which daemon a client wants to speak with, and what it shows there.
@@ -88,7 +88,11 @@ impl Client {
     }
 
     fn ask(&mut self, ask: Ask, secrets: &[SecretValue]) -> Result<Answer, Failure> {
-        let limit = limit_of(&ask);
+        // Others than its own user, a daemon may let wait for a person.
+        let limit = match self.expected.uid == rustix::process::geteuid().as_raw() {
+            true => limit_of(&ask),
+            false => SLOW_LIMIT,
+        };
         let frames = request_frames(ask, secrets)?;
         let mut outcome = exchange(&mut self.wire, &frames, limit);
         // A kept connection that was closed before this request was looked at: ask anew.

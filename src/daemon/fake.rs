@@ -1,5 +1,7 @@
-//! For tests: a backend that remembers what it was asked, and a clock that is set by hand.
+//! For tests: a backend that remembers what it was asked, a person who says what is wanted, and a
+//! clock that is set by hand.
 
+use super::confirm::{Asker, Ends, Question, Said};
 use super::session::{Clock, Flag};
 use super::{Backend, Cause, Reloaded, Unlock};
 use crate::error::{Code, Failure};
@@ -228,6 +230,41 @@ impl Backend for Fake {
     fn watched(&self) -> Vec<PathBuf> {
         self.note("watched");
         self.watched.clone()
+    }
+}
+
+/// A person who always says the same, at once.
+pub struct Person {
+    says: Said,
+    asked: Mutex<Vec<Question>>,
+    /// Happens while the person thinks.
+    meanwhile: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Person {
+    pub fn who_says(says: Said) -> Self {
+        Self::while_thinking(says, || ())
+    }
+
+    pub fn while_thinking(says: Said, meanwhile: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            says,
+            asked: Mutex::default(),
+            meanwhile: Box::new(meanwhile),
+        }
+    }
+
+    /// All that this person was asked.
+    pub fn asked(&self) -> Vec<Question> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Asker for Person {
+    fn confirm(&self, question: &Question, _: Duration, _: &Ends<'_>) -> Said {
+        self.asked.lock().unwrap().push(question.clone());
+        (self.meanwhile)();
+        self.says
     }
 }
 

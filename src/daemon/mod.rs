@@ -15,6 +15,7 @@ pub mod broker;
 pub mod caller;
 pub mod capability;
 pub mod client;
+pub mod confirm;
 #[cfg(test)]
 mod fake;
 pub mod frame;

@@ -138,7 +138,7 @@ pub struct Grant {
     pub verbs: Vec<Verb>,
     /// From when on it is over.
     pub until: Option<UnixMs>,
-    /// A person must say yes each time.
+    /// A person must say yes each time; to being greeted nobody need.
     pub confirm: bool,
 }
 
@@ -175,8 +175,6 @@ pub enum Refusal {
     NotGranted,
     /// A grant was, and is over.
     Expired,
-    /// A person must say yes, and a daemon can ask nobody.
-    Confirm,
     /// A keyslot's secret must come with it.
     SecretNeeded,
 }
@@ -186,6 +184,8 @@ pub enum Refusal {
 pub enum Decision<'p> {
     /// By the grant of this name.
     Allowed(&'p str),
+    /// By the grant of this name, if a person says yes.
+    Asks(&'p str),
     /// And why.
     Refused(Refusal),
 }
@@ -240,7 +240,8 @@ impl Policy {
         self.grants.iter().any(is_one)
     }
 
-    /// Decides. Of several grants that are about an act, one that allows it is enough.
+    /// Decides. Of several grants that are about an act, one that allows it is enough; one that
+    /// asks a person is the next best.
     pub fn decide<'p>(
         &'p self,
         who: &Identity<'_>,
@@ -249,22 +250,24 @@ impl Policy {
         now: UnixMs,
     ) -> Decision<'p> {
         let mut refusal = Refusal::NotGranted;
+        let mut asks = None;
         for grant in self.grants.iter().filter(|grant| grant.to.is(who)) {
             if !grant.is_about(act, in_use) {
                 continue;
             }
             let hindrance = if grant.until.is_some_and(|until| now >= until) {
                 Refusal::Expired
-            } else if grant.confirm {
-                Refusal::Confirm
             } else if act.verb() == Some(Verb::Admin) && !who.fresh {
                 Refusal::SecretNeeded
+            } else if grant.confirm && !matches!(act, Act::Greet) {
+                asks.get_or_insert(&*grant.name);
+                continue;
             } else {
                 return Decision::Allowed(&grant.name);
             };
             refusal = refusal.max(hindrance);
         }
-        Decision::Refused(refusal)
+        asks.map_or(Decision::Refused(refusal), Decision::Asks)
     }
 }
 
@@ -301,7 +304,6 @@ impl Refusal {
         match self {
             Refusal::NotGranted => "notGranted",
             Refusal::Expired => "expired",
-            Refusal::Confirm => "confirm",
             Refusal::SecretNeeded => "secretNeeded",
         }
     }

@@ -226,7 +226,7 @@ fn each_holder_is_known_by_its_own_mark_only() {
 }
 
 #[test]
-fn a_grant_ends_and_what_needs_a_person_is_refused() {
+fn a_grant_ends_and_what_needs_a_person_asks_one() {
     let wanted: SecretRef = "vault:a".parse().unwrap();
     let act = Act::On(Verb::Use, &wanted);
     let base = grant("g", Holder::Uid(1), &["vault:a"], &[Verb::Use]);
@@ -245,15 +245,28 @@ fn a_grant_ends_and_what_needs_a_person_is_refused() {
     for (grants, decision) in [
         (vec![ended.clone()], Decision::Refused(Refusal::Expired)),
         (vec![ending.clone()], Decision::Allowed("g")),
-        (vec![asking.clone()], Decision::Refused(Refusal::Confirm)),
-        (
-            vec![ended.clone(), asking.clone()],
-            Decision::Refused(Refusal::Confirm),
-        ),
-        (vec![ended, asking, ending], Decision::Allowed("g")),
+        (vec![asking.clone()], Decision::Asks("g")),
+        (vec![ended.clone(), asking.clone()], Decision::Asks("g")),
+        (vec![ended, asking.clone(), ending], Decision::Allowed("g")),
     ] {
         assert_eq!(decide(&Policy { grants }, &who(1), act), decision);
     }
+    // Nobody is asked whether a daemon may be greeted, or before a secret that must come with it.
+    let admin = Grant {
+        verbs: vec![Verb::Admin],
+        ..asking
+    };
+    let grants = vec![admin];
+    let policy = Policy { grants };
+    assert_eq!(decide(&policy, &who(1), Act::Greet), Decision::Allowed("g"));
+    let admin = Act::On(Verb::Admin, &wanted);
+    let needed = Decision::Refused(Refusal::SecretNeeded);
+    assert_eq!(decide(&policy, &who(1), admin), needed);
+    let fresh = Identity {
+        fresh: true,
+        ..who(1)
+    };
+    assert_eq!(decide(&policy, &fresh, admin), Decision::Asks("g"));
 }
 
 #[test]
@@ -384,12 +397,15 @@ proptest! {
                 Holder::Unit(granted) => unit == Some(granted.as_str()),
                 Holder::Capability(granted) => Some(*granted) == digest,
             };
-            let live = grant.until.is_none_or(|until| NOW < until) && !grant.confirm;
+            let live = grant.until.is_none_or(|until| NOW < until);
             taken && his && live && grant.verbs.contains(&verb) && (verb != Verb::Admin || fresh)
         };
-        let allowed = policy.grants.iter().any(allows);
+        let mut allowing = policy.grants.iter().filter(|grant| allows(grant)).peekable();
+        let any = allowing.peek().is_some();
+        let allowed = allowing.any(|grant| !grant.confirm);
         let decision = decide(&policy, &caller, Act::On(verb, &wanted));
         prop_assert_eq!(matches!(decision, Decision::Allowed(_)), allowed);
+        prop_assert_eq!(matches!(decision, Decision::Asks(_)), any && !allowed);
         // Whoever no grant is for gets nothing, and is told nothing but that.
         if !policy.knows(&caller) {
             for act in [Act::On(verb, &wanted), Act::OnAll(verb), Act::OnSome(verb), Act::Greet] {

@@ -38,6 +38,14 @@ pub fn account_of(uid: u32) -> io::Result<Option<Account>> {
     Ok(find_account(&passwd()?, uid))
 }
 
+/// The name of a user; `None` if no line has the number.
+///
+/// # Errors
+/// If `/etc/passwd` can't be read.
+pub fn name_of(uid: u32) -> io::Result<Option<String>> {
+    Ok(find_name(&passwd()?, uid))
+}
+
 fn passwd() -> io::Result<String> {
     let mut text = Vec::new();
     File::open("/etc/passwd")?
@@ -68,6 +76,14 @@ fn find(passwd: &str, name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         let is_this = fields.next() == Some(name) && !name.is_empty();
         is_this.then(|| number(fields.nth(1)?)).flatten()
+    })
+}
+
+fn find_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (number(fields.nth(1)?) == Some(uid)).then(|| name.to_owned())
     })
 }
 
@@ -114,6 +130,8 @@ mod tests {
         ] {
             assert_eq!(find(passwd, name), uid, "{name}");
         }
+        assert_eq!(find_name(passwd, 7).as_deref(), Some("a"));
+        assert_eq!(find_name(passwd, 9), None);
         assert_eq!(uid_of("root").unwrap(), Some(0));
         assert_eq!(uid_of("4242").unwrap(), Some(4242));
         assert_eq!(uid_of("nobody-of-that-name").unwrap(), None);

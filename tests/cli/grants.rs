@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// Whose the daemon is.
-const OWNER: u32 = 4241;
+pub const OWNER: u32 = 4241;
 /// To whom something is granted.
-const CLIENT: u32 = 4242;
+pub const CLIENT: u32 = 4242;
 /// To whom nothing is.
-const OTHER: u32 = 4243;
+pub const OTHER: u32 = 4243;
 
 /// A vault and a daemon of [`OWNER`], in a folder that all can enter. The daemon ends with it.
-struct Site {
+pub struct Site {
     root: TempDir,
 }
 
@@ -29,13 +29,13 @@ fn has_peer_pidfd() -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 5)
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 impl Site {
     /// With this section `daemon` beside the grants, and the daemon started.
-    fn new(share: Option<&str>) -> Self {
+    pub fn new(share: Option<&str>) -> Self {
         let root = TempDir::new().unwrap();
         let site = Self { root };
         site.folder("", 0, 0o755);
@@ -77,11 +77,11 @@ impl Site {
         site
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub fn path(&self, below: &str) -> PathBuf {
         self.root.path().join(below)
     }
 
-    fn text(&self, below: &str) -> String {
+    pub fn text(&self, below: &str) -> String {
         self.path(below).to_str().unwrap().to_owned()
     }
 
@@ -100,12 +100,12 @@ impl Site {
     }
 
     /// The daemon's user, at his state folder.
-    fn owner(&self, args: &[&str]) -> Ran {
+    pub fn owner(&self, args: &[&str]) -> Ran {
         self.as_user(OWNER, args, &[], "")
     }
 
     /// Somebody else, who knows the socket and nothing more.
-    fn client(&self, uid: u32, args: &[&str]) -> Ran {
+    pub fn client(&self, uid: u32, args: &[&str]) -> Ran {
         let owner = OWNER.to_string();
         let socket = self.text("run/daemon.sock");
         let global = ["--daemon-user", &owner, "--socket", &socket];
@@ -123,7 +123,7 @@ impl Site {
         run(command, input)
     }
 
-    fn command(&self, uid: u32) -> Command {
+    pub fn command(&self, uid: u32) -> Command {
         let mut command = Command::new("setpriv");
         command
             .arg(format!("--reuid={uid}"))
@@ -148,7 +148,7 @@ impl Drop for Site {
     }
 }
 
-fn run(mut command: Command, input: &str) -> Ran {
+pub fn run(mut command: Command, input: &str) -> Ran {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -7,7 +7,7 @@ use crate::cli::lazy::Lazy;
 use crate::cli::session::{self, UnlockArgs};
 use crate::cli::table::Table;
 use crate::daemon::trail::check::{self, Checked};
-use crate::daemon::trail::{Kind, Line, Outcome};
+use crate::daemon::trail::{Answer, Kind, Line, Outcome};
 use crate::error::Code;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -159,8 +159,14 @@ fn outcome(line: &Line) -> String {
         (Kind::Decision, Some(Outcome::Allowed)) => "allowed",
         (Kind::Decision, _) => "refused",
     };
+    let answer = line.answer.map(|answer| match answer {
+        Answer::Confirmed => ", confirmed",
+        Answer::Kept => ", confirmed before",
+        // Why it was refused says the same.
+        Answer::Declined | Answer::Unanswered => "",
+    });
     match line.grant.as_ref().or(line.why.as_ref()) {
-        Some(more) => format!("{word} ({more})"),
+        Some(more) => format!("{word} ({more}{})", answer.unwrap_or_default()),
         None => word.to_owned(),
     }
 }

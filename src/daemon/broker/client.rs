@@ -2,6 +2,7 @@
 
 use super::{CONFIG_LIMIT, GRACE, Job, MAX_REQUEST, MAX_TOLD, Told};
 use crate::config::{ExecProvider, FileProvider, Hook};
+use crate::daemon::confirm::{Asker, Ends, Question, Said};
 use crate::daemon::wire::timespec;
 use crate::error::{Code, Failure};
 use crate::source::exec::Written;
@@ -95,6 +96,11 @@ impl Client {
 
     fn ask(&self, job: &Job, limit: Duration, max: usize) -> Result<Answer, NoAnswer> {
         let deadline = Instant::now() + limit + GRACE;
+        receive(&mut self.send(job)?, deadline, max)
+    }
+
+    /// Sends a job; gives the socket for its answer. Once that is closed, the job ends.
+    fn send(&self, job: &Job) -> Result<UnixStream, NoAnswer> {
         let mut stream = self.connect()?;
         let json = serde_json::to_vec(job).map_err(|_| NoAnswer::Garbled)?;
         let len = u32::try_from(json.len()).map_err(|_| NoAnswer::Garbled)?;
@@ -108,7 +114,7 @@ impl Client {
         match written {
             // A refusal may be there, and the other end closed, before all is written.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => receive(&mut stream, deadline, max),
+            _ => Ok(stream),
         }
     }
 
@@ -144,7 +150,7 @@ impl Client {
                 failure: Failure::new(code, message),
                 may_pass,
             }),
-            Told::System(_) => Err(Refused {
+            Told::Declined | Told::System(_) => Err(Refused {
                 failure: NoAnswer::Garbled.into(),
                 may_pass: false,
             }),
@@ -160,8 +166,54 @@ impl Client {
             (Told::Failed { code, message, .. }, _) => {
                 Err(Unopened::Refused(Failure::new(code, message)))
             }
-            (Told::Done, None) => Err(Unopened::Refused(NoAnswer::Garbled.into())),
+            (Told::Done, None) | (Told::Declined, _) => {
+                Err(Unopened::Refused(NoAnswer::Garbled.into()))
+            }
         }
+    }
+}
+
+impl Asker for Client {
+    fn confirm(&self, question: &Question, limit: Duration, ends: &Ends<'_>) -> Said {
+        let deadline = Instant::now() + limit + GRACE;
+        let question = question.clone();
+        let Ok(mut stream) = self.send(&Job::Confirm { question }) else {
+            return Said::Nobody;
+        };
+        if let Some(early) = wait_for_person(&stream, deadline, ends) {
+            return early;
+        }
+        match receive(&mut stream, deadline, 0).map(|answer| answer.told) {
+            Ok(Told::Done) => Said::Yes,
+            Ok(Told::Declined) => Said::No,
+            Ok(Told::Failed { .. } | Told::System(_)) | Err(_) => Said::Nobody,
+        }
+    }
+}
+
+/// Waits until an answer starts; else what there is instead.
+fn wait_for_person(stream: &UnixStream, deadline: Instant, ends: &Ends<'_>) -> Option<Said> {
+    loop {
+        let mut fds = vec![PollFd::new(stream, PollFlags::IN)];
+        // A client that has no more to say may still listen; one that is gone does not.
+        let client = ends.client.iter();
+        fds.extend(client.map(|fd| PollFd::new(fd, PollFlags::empty())));
+        let lock = ends.lock.iter();
+        fds.extend(lock.map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut fds, Some(&timespec(left))) {
+            Err(Errno::INTR) => continue,
+            Err(_) | Ok(0) => return Some(Said::Nobody),
+            Ok(_) => {}
+        }
+        let happened = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let client = usize::from(ends.client.is_some());
+        return match fds.iter().position(happened) {
+            _ if ends.lock.is_some() && fds.last().is_some_and(happened) => Some(Said::Locked),
+            Some(0) => None,
+            Some(at) if at == client => Some(Said::Left),
+            _ => Some(Said::Nobody),
+        };
     }
 }
 

@@ -1,5 +1,5 @@
-//! The broker: a small process that starts commands and opens files for the daemon, which gave up
-//! doing so itself.
+//! The broker: a small process that starts commands, asks a person and opens files for the daemon,
+//! which gave up doing so itself.
 //!
 //! ```text
 //! daemon (keys, sealed off) --a socket for each job--> broker (no keys)
@@ -11,8 +11,8 @@
 //! opens only the files, that the config names by its own reading of it, so that a daemon that was
 //! taken over chooses among those (a daemon whose config lies in a folder that it may write chooses
 //! more: `THREAT_MODEL.md`); a value passes through a runner, which ends after it. Every answer has
-//! a time limit on the daemon's side, whatever happens here. Ids and the hook's message have their
-//! form, and keep the config's limits, or are refused.
+//! a time limit on the daemon's side, whatever happens here. Ids, the hook's message and questions
+//! have their form, and keep the config's limits, or are refused.
 //!
 //! A job's socket carries `length ‖ JSON` there and `lengths ‖ JSON ‖ what the command wrote` back,
 //! so that no secret stands in JSON. Both ends are the same binary: there is no version.
@@ -24,6 +24,7 @@ mod server;
 
 pub use client::Client;
 
+use crate::daemon::confirm::Question;
 use crate::error::{Code, Failure};
 use crate::store::StateDir;
 use crate::sys::children::{self, Forked};
@@ -66,6 +67,8 @@ enum Job {
     Exec { alias: String, ids: Vec<String> },
     /// The change hook. Answer: [`Told::Done`].
     Hook { message: String },
+    /// A question to a person. Answer: [`Told::Done`] for yes, [`Told::Declined`] for no.
+    Confirm { question: Question },
     /// The file of a file provider. Answer: [`Told::Done`] and a descriptor.
     Open { alias: String },
     /// The config. Answer: [`Told::Done`] and a descriptor.
@@ -77,6 +80,7 @@ enum Job {
 #[serde(rename_all = "camelCase")]
 enum Told {
     Done,
+    Declined,
     Failed {
         code: Code,
         message: String,

@@ -7,6 +7,8 @@
 
 use super::{Job, MAX_JOBS, MAX_PROCESSES, MAX_REQUEST, Surroundings, Told};
 use crate::config::{Config, ProviderConfig};
+use crate::daemon::confirm::{self, Question};
+use crate::daemon::gate::load;
 use crate::error::{Code, Failure};
 use crate::name::{Alias, is_exec_id};
 use crate::reference::{SecretRef, Source};
@@ -189,6 +191,7 @@ fn run(socket: &UnixStream, known: &Known) {
     match job {
         Job::Exec { alias, ids } => exec(socket, known, &alias, &ids),
         Job::Hook { message } => hook(socket, known, &message),
+        Job::Confirm { question } => ask_person(socket, known, &question),
         Job::Open { alias } => answer_file(socket, open(known, &alias)),
         Job::Config => {
             let opened = files::open(&known.surroundings.config);
@@ -255,6 +258,32 @@ fn hook(socket: &UnixStream, known: &Known, message: &str) {
         None => Ok(()),
     };
     tell(socket, &outcome.err().unwrap_or(Told::Done), None, &[]);
+}
+
+/// Puts a question to a person, with the program that the state folder's own config names: where
+/// the grants stand too, whatever other config the daemon was started with.
+fn ask_person(socket: &UnixStream, known: &Known, question: &Question) {
+    let failed = |failure| tell(socket, &Told::failed(failure, false), None, &[]);
+    let asks = match load::read(&known.surroundings.state.config()) {
+        Ok(rules) => rules.confirm,
+        Err(failure) => return failed(failure),
+    };
+    let Some((asks, text)) = asks.zip(confirm::text(question)) else {
+        let text = "no program asks a person, or this is no question";
+        return failed(Failure::new(Code::GrantConfirm, text));
+    };
+    let mut declined = false;
+    let outcome = contained(socket, known, |context| {
+        let asked = exec::confirm(&asks, &text, context);
+        declined = matches!(asked, Err(ExecError::ExitCode { .. }));
+        asked
+    });
+    let told = match outcome {
+        Ok(()) => Told::Done,
+        Err(_) if declined => Told::Declined,
+        Err(told) => told,
+    };
+    tell(socket, &told, None, &[]);
 }
 
 /// What a hook is told.

@@ -10,7 +10,7 @@ use self::ledger::{Digest, Ledger, Payer, Place};
 use super::acts::Needs;
 use crate::crypto::hash::sha256;
 use crate::daemon::caller::Caller;
-use crate::daemon::trail::{Kind, Line, MAX_REFS, Outcome, Trail, TrailError};
+use crate::daemon::trail::{Answered, Kind, Line, MAX_REFS, Outcome, Trail, TrailError};
 use crate::error::{Code, Failure};
 use crate::grants::Verb;
 use crate::vault::SubKeys;
@@ -26,6 +26,25 @@ pub(super) struct Entry {
     pub op: &'static str,
     pub verb: Option<Verb>,
     pub refs: Vec<String>,
+    /// A person's part in it.
+    pub answered: Option<Answered>,
+}
+
+impl Entry {
+    /// Something that no person was asked about.
+    pub fn new(op: &'static str, verb: Option<Verb>, refs: Vec<String>) -> Self {
+        Self {
+            op,
+            verb,
+            refs,
+            answered: None,
+        }
+    }
+
+    /// Something that names no refs.
+    pub fn about(op: &'static str, verb: Option<Verb>) -> Self {
+        Self::new(op, verb, Vec::new())
+    }
 }
 
 /// The log, if there is one, and what was not told.
@@ -70,11 +89,8 @@ impl Book {
     /// Notes what the daemon's own user or root asks. They hold the key, so a log that can't be
     /// written does not stop them.
     pub(super) fn own(&self, caller: &Caller, op: &'static str, needs: &Needs) {
-        let entry = Entry {
-            op,
-            verb: needs.verb(),
-            refs: needs.refs().iter().map(ToString::to_string).collect(),
-        };
+        let refs = needs.refs().iter().map(ToString::to_string).collect();
+        let entry = Entry::new(op, needs.verb(), refs);
         let lines = lines_of(caller, entry, Outcome::Allowed, None);
         let mut state = self.state();
         self.settle(&mut state, Some(Instant::now()));
@@ -126,11 +142,7 @@ impl Book {
     }
 
     fn turned_away_at(&self, caller: &Caller, now: Instant) -> bool {
-        let entry = Entry {
-            op: "connect",
-            verb: None,
-            refs: Vec::new(),
-        };
+        let entry = Entry::about("connect", None);
         let lines = lines_of(caller, entry, Outcome::Refused, Some("notGranted"));
         let told = self.tell(&mut self.state(), &Payer::Strangers, lines, now);
         // Refused he is anyway.
@@ -267,6 +279,8 @@ fn lines_of(caller: &Caller, entry: Entry, outcome: Outcome, word: Option<&str>)
         outcome: Some(outcome),
         grant: grant.map(str::to_owned),
         why: why.map(str::to_owned),
+        answer: entry.answered.map(|answered| answered.answer),
+        question: entry.answered.map(|answered| answered.question),
         more: Some(more as u64).filter(|more| *more > 0),
         ..Line::of(Kind::Decision)
     };

@@ -1,6 +1,6 @@
 //! What of an answer is for the one who asked.
 
-use super::Judge;
+use super::judge::Judge;
 use crate::grants::{Decision, Verb};
 use crate::reference::SecretRef;
 use crate::runtime::service::{RefReport, Reply, SnapshotStatus};

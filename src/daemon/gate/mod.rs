@@ -4,6 +4,9 @@
 //! | --- | --- |
 //! | [`Gate`]: judges each request before anything of the vault is touched | here |
 //! | [`needs`]: what each request asks for | [`acts`] |
+//! | one caller before the policy | `judge` |
+//! | when a person is asked, and what the answer means | [`asking`] |
+//! | why a request is refused, and what its maker is told | `refusal` |
 //! | what of an answer is for the one who asked | `cut` |
 //! | the log of decisions, and what is not repeated in it | [`Book`] |
 //! | the grants of the state folder's config | [`load`] |
@@ -13,35 +16,41 @@
 //! once the decision is in the log. Grants that can't be read are none.
 
 pub mod acts;
+pub mod asking;
 mod book;
 mod cut;
+mod judge;
 pub mod load;
 mod proof;
+mod refusal;
 
 pub use book::Book;
 pub use proof::{MAX_WRONG, WRONG_STEP};
 
 use self::acts::{Needs, needs};
+use self::asking::{Asked, Questions, Wanted};
+use self::book::Entry;
+use self::judge::{Judge, grants_that_ask};
+use self::load::Rules;
+use self::refusal::{Why, refused};
 use super::Backend;
 use super::caller::Caller;
 use super::capability;
+use super::confirm::{About, Asker, Ends};
 use super::frame::Present;
-use super::trail::Outcome as Came;
+use super::trail::{Answered, Outcome as Came};
 use crate::error::{Code, Failure};
-use crate::grants::{Act, Decision, Policy, Refusal, Verb};
-use crate::name::AgentId;
+use crate::grants::{Decision, Refusal, Verb};
 use crate::reference::SecretRef;
 use crate::runtime::service::{Answer, Outcome, Reply, Request};
 use crate::secret::SecretValue;
-use crate::sys::clock;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Reads the grants anew.
-pub type Load = Box<dyn Fn() -> Result<Policy, Failure> + Send + Sync>;
+pub type Load = Box<dyn Fn() -> Result<Rules, Failure> + Send + Sync>;
 
 /// How far somebody is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +70,28 @@ pub struct Gate {
     us: u32,
     load: Load,
     watched: Option<PathBuf>,
-    policy: RwLock<Arc<Policy>>,
+    rules: RwLock<Arc<Rules>>,
     /// Held from reading the grants to using them, so that older ones never replace newer ones.
     loading: Mutex<()>,
     book: Book,
     proofs: proof::Proofs,
+    questions: Questions,
+}
+
+/// A request that may be answered.
+struct Granted {
+    /// By this grant.
+    grant: String,
+    /// By the grants as they were then.
+    rules: Arc<Rules>,
+    /// The grants for which a person has said yes.
+    confirmed: BTreeSet<String>,
 }
 
 impl Gate {
     /// A gate that lets through the daemon's own user and root, and keeps no log.
     pub fn closed() -> Self {
-        Self::new(Box::new(|| Ok(Policy::default())), None, Book::none()).0
+        Self::new(Box::new(|| Ok(Rules::default())), None, Book::none()).0
     }
 
     /// A gate with the grants that `load` gives now and at each reload, from a file that is to be
@@ -81,24 +101,42 @@ impl Gate {
             us: rustix::process::geteuid().as_raw(),
             load,
             watched,
-            policy: RwLock::default(),
+            rules: RwLock::default(),
             loading: Mutex::default(),
             book,
             proofs: proof::Proofs::default(),
+            questions: Questions::default(),
         };
         let failure = gate.reload();
         (gate, failure)
     }
 
+    /// The gate with somebody who asks a person where a grant wants that.
+    pub fn asking(self, asker: Arc<dyn Asker>) -> Self {
+        Self {
+            questions: Questions::by(asker),
+            ..self
+        }
+    }
+
     /// Reads the grants anew. If that fails nothing is granted any more, and why is given.
     pub fn reload(&self) -> Option<Failure> {
         let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let (policy, failure) = match (self.load)() {
-            Ok(policy) => (policy, None),
-            Err(failure) => (Policy::default(), Some(failure)),
+        let (rules, failure) = match (self.load)() {
+            Ok(rules) => (rules, None),
+            Err(failure) => (Rules::default(), Some(failure)),
         };
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let changed = *self.rules() != rules;
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        if changed {
+            self.questions.forget();
+        }
         failure
+    }
+
+    /// Waits until nobody is asked anything any more, and the answers are in the log.
+    pub fn wait_for_answers(&self, limit: Duration) {
+        self.questions.wait_for_none(limit);
     }
 
     /// The file that the grants stand in.
@@ -118,12 +156,12 @@ impl Gate {
 
     /// True if a connection of a user can lead anywhere; asked before anything is read.
     pub fn may_admit(&self, uid: u32) -> bool {
-        self.is_own(uid) || self.policy().may_know(uid)
+        self.is_own(uid) || self.rules().policy.may_know(uid)
     }
 
     /// How far somebody is known now.
     pub fn standing(&self, caller: &Caller) -> Standing {
-        let policy = self.policy();
+        let policy = &self.rules().policy;
         if self.is_own(caller.peer.uid) {
             Standing::Full
         } else if policy.knows(&caller.identity()) {
@@ -135,8 +173,8 @@ impl Gate {
         }
     }
 
-    /// Judges a request, has `act` answer it if it may be answered, and cuts the answer to what is
-    /// granted.
+    /// Judges a request, asks a person if a grant wants that, has `act` answer it if it may be
+    /// answered, and cuts the answer to what is granted.
     ///
     /// # Errors
     /// `grant.*` if it is refused; `audit.unavailable` if the decision could not be noted; as
@@ -147,6 +185,7 @@ impl Gate {
         backend: &dyn Backend,
         request: Request,
         secrets: Vec<SecretValue>,
+        ends: &Ends<'_>,
         act: impl FnOnce(Request, Vec<SecretValue>) -> Result<Answer, Failure>,
     ) -> Result<Answer, Failure> {
         let needs = needs(&request);
@@ -157,37 +196,100 @@ impl Gate {
             }
             return act(request, secrets);
         }
-        let policy = self.policy();
-        let judge = Judge::new(&policy, caller, backend);
+        let rules = self.rules();
+        let judge = Judge::new(&rules.policy, caller, backend);
         if let Needs::EachRef(refs) = &needs {
-            return self.serve_refs(&judge, op, refs, act);
+            return self.serve_refs(&judge, &rules, (op, refs), ends, act);
         }
-        let decision = judge.whole(&needs);
-        let names = |refs: &[SecretRef]| refs.iter().map(ToString::to_string).collect();
-        let entry = book::Entry {
-            op,
-            verb: needs.verb(),
-            refs: names(needs.refs()),
+        let (outcome, asked) = self.settle(&judge, &rules, (op, &needs), ends);
+        let refs = needs.refs().iter().map(ToString::to_string).collect();
+        let entry = Entry {
+            answered: asked.as_ref().and_then(|asked| asked.answered),
+            ..Entry::new(op, needs.verb(), refs)
         };
-        match decision {
-            Decision::Refused(refusal) => {
-                let failure = refused(caller, &needs, refusal);
-                self.book
-                    .note(caller, entry, Came::Refused, refusal.as_str())?;
-                Err(failure)
+        let granted = match outcome {
+            Ok(granted) => granted,
+            Err(why) => {
+                self.book.note(caller, entry, Came::Refused, why.as_str())?;
+                return Err(refused(caller, &needs, why));
             }
+        };
+        self.book
+            .note(caller, entry, Came::Allowed, &granted.grant)?;
+        drop(asked);
+        let mut answer = act(request, secrets)?;
+        let judge = judge.again(&granted.rules.policy, granted.confirmed);
+        cut::to_granted(&mut answer.reply, &judge);
+        Ok(answer)
+    }
+
+    /// Decides about a request that is answered whole or not at all, with a person's help if a
+    /// grant wants that.
+    fn settle(
+        &self,
+        judge: &Judge<'_>,
+        rules: &Arc<Rules>,
+        (op, needs): (&'static str, &Needs),
+        ends: &Ends<'_>,
+    ) -> (Result<Granted, Why>, Option<Asked<'_>>) {
+        match judge.whole(needs) {
+            Decision::Refused(refusal) => (Err(Why::Policy(refusal)), None),
             Decision::Allowed(grant) => {
-                self.book.note(caller, entry, Came::Allowed, grant)?;
-                let mut answer = act(request, secrets)?;
-                cut::to_granted(&mut answer.reply, &judge);
-                Ok(answer)
+                let granted = Granted {
+                    grant: grant.to_owned(),
+                    rules: Arc::clone(rules),
+                    confirmed: BTreeSet::new(),
+                };
+                (Ok(granted), None)
+            }
+            Decision::Asks(_) => {
+                let about = match needs {
+                    Needs::All(_) => About::All,
+                    Needs::Part(_) | Needs::Greeting => About::Granted,
+                    Needs::Records(_, refs) | Needs::EachRef(refs) => {
+                        About::Refs(refs.iter().map(ToString::to_string).collect())
+                    }
+                };
+                let wanted = Wanted {
+                    caller: judge.caller,
+                    op,
+                    verb: needs.verb().unwrap_or(Verb::Admin),
+                    about,
+                    grants: judge.asking(needs),
+                };
+                let asked = self.questions.ask(&wanted, rules.confirm.as_ref(), ends);
+                let outcome = asked
+                    .outcome
+                    .and_then(|()| self.after_yes(judge, needs, wanted.grants));
+                (outcome, Some(asked))
             }
         }
     }
 
+    /// Decides again after a yes: what was granted may have been taken back meanwhile.
+    fn after_yes(
+        &self,
+        judge: &Judge<'_>,
+        needs: &Needs,
+        confirmed: BTreeSet<String>,
+    ) -> Result<Granted, Why> {
+        let rules = self.rules();
+        let again = judge.again(&rules.policy, confirmed.clone());
+        let grant = match again.whole(needs) {
+            Decision::Allowed(grant) => grant.to_owned(),
+            Decision::Asks(_) => return Err(Why::Unanswered),
+            Decision::Refused(refusal) => return Err(Why::Policy(refusal)),
+        };
+        Ok(Granted {
+            grant,
+            rules,
+            confirmed,
+        })
+    }
+
     /// Notes that there was no room for a connection of somebody else.
     pub fn no_room(&self, caller: &Caller) {
-        let entry = book::Entry::about("connect", None);
+        let entry = Entry::about("connect", None);
         // Refused he is anyway.
         let _ = self.book.note(caller, entry, Came::Refused, "busy");
     }
@@ -203,7 +305,7 @@ impl Gate {
             self.book.own(caller, "unlock", &needs);
             return Ok(());
         }
-        let entry = book::Entry::about("unlock", needs.verb());
+        let entry = Entry::about("unlock", needs.verb());
         let word = Refusal::NotGranted.as_str();
         self.book.note(caller, entry, Came::Refused, word)?;
         let text = "only the daemon's own user and root give it keys";
@@ -218,14 +320,14 @@ impl Gate {
         let Some(shown) = shown.first().and_then(capability::digest_of) else {
             return self.note_shown(caller, None);
         };
-        let policy = self.policy();
-        self.note_shown(caller, policy.opened_by(&shown))?;
+        let rules = self.rules();
+        self.note_shown(caller, rules.policy.opened_by(&shown))?;
         caller.capability = Some(shown);
         Ok(())
     }
 
     fn note_shown(&self, caller: &Caller, opens: Option<&str>) -> Result<(), Failure> {
-        let entry = book::Entry::about("present", None);
+        let entry = Entry::about("present", None);
         match opens {
             _ if self.is_own(caller.peer.uid) => {
                 self.book.own(caller, entry.op, &Needs::Greeting);
@@ -254,24 +356,25 @@ impl Gate {
         let Some(given) = proof::given(what, secret) else {
             return Err(Failure::new(Code::Bug, "this is no keyslot's secret"));
         };
-        let policy = self.policy();
+        let rules = self.rules();
         let with_it = Caller {
             proved_at: Some(Instant::now()),
             ..caller.clone()
         };
         let admin = Needs::Part(Verb::Admin);
-        let entry = || book::Entry::about("present", admin.verb());
-        let decision = Judge::new(&policy, &with_it, backend).whole(&admin);
+        let entry = || Entry::about("present", admin.verb());
+        let decision = Judge::new(&rules.policy, &with_it, backend).whole(&admin);
         if let Decision::Refused(refusal) = decision
             && !self.is_own(caller.peer.uid)
         {
-            let failure = refused(caller, &admin, refusal);
+            let failure = refused(caller, &admin, Why::Policy(refusal));
             self.book
                 .note(caller, entry(), Came::Refused, refusal.as_str())?;
             return Err(failure);
         }
         let grant = match decision {
-            Decision::Allowed(grant) => Some(grant),
+            // What it is for is asked when it is wanted.
+            Decision::Allowed(grant) | Decision::Asks(grant) => Some(grant),
             Decision::Refused(_) => None,
         };
         let whose = (caller.peer.uid, grant);
@@ -298,38 +401,41 @@ impl Gate {
     fn serve_refs(
         &self,
         judge: &Judge<'_>,
-        op: &'static str,
-        refs: &[SecretRef],
+        rules: &Rules,
+        (op, refs): (&'static str, &[SecretRef]),
+        ends: &Ends<'_>,
         act: impl FnOnce(Request, Vec<SecretValue>) -> Result<Answer, Failure>,
     ) -> Result<Answer, Failure> {
         let verb = Verb::Use;
-        let decisions: Vec<Decision<'_>> = refs.iter().map(|r| judge.on(verb, r)).collect();
-        let mut by_outcome: BTreeMap<(bool, &str), Vec<String>> = BTreeMap::new();
-        for (reference, decision) in refs.iter().zip(&decisions) {
-            let key = match decision {
-                Decision::Allowed(grant) => (true, *grant),
-                Decision::Refused(refusal) => (false, refusal.as_str()),
+        let (verdicts, asked) = self.settle_refs(judge, rules, (op, refs), ends);
+        let mut by_outcome: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for (reference, verdict) in refs.iter().zip(&verdicts) {
+            let key = match &verdict.outcome {
+                Ok(grant) => (true, grant.as_str(), verdict.answered),
+                Err(why) => (false, why.as_str(), verdict.answered),
             };
             by_outcome
                 .entry(key)
                 .or_default()
                 .push(reference.to_string());
         }
-        for ((allowed, word), refs) in by_outcome {
+        for ((allowed, word, answered), refs) in by_outcome {
             let came = if allowed {
                 Came::Allowed
             } else {
                 Came::Refused
             };
-            let verb = Some(verb);
-            self.book
-                .note(judge.caller, book::Entry { op, verb, refs }, came, word)?;
+            let entry = Entry {
+                answered,
+                ..Entry::new(op, Some(verb), refs)
+            };
+            self.book.note(judge.caller, entry, came, word)?;
         }
-        let may = |decision: &Decision<'_>| matches!(decision, Decision::Allowed(_));
+        drop(asked);
         let granted: Vec<SecretRef> = refs
             .iter()
-            .zip(&decisions)
-            .filter(|(_, decision)| may(decision))
+            .zip(&verdicts)
+            .filter(|(_, verdict)| verdict.outcome.is_ok())
             .map(|(reference, _)| reference.clone())
             .collect();
         let (mut outcomes, secrets) = if granted.is_empty() {
@@ -344,12 +450,12 @@ impl Gate {
         let bug = || Outcome::Failed(Failure::new(Code::Bug, "a ref was left out"));
         let all = refs
             .iter()
-            .zip(decisions)
-            .map(|(reference, decision)| match decision {
-                Decision::Allowed(_) => outcomes.next().unwrap_or_else(bug),
-                Decision::Refused(refusal) => {
+            .zip(verdicts)
+            .map(|(reference, verdict)| match verdict.outcome {
+                Ok(_) => outcomes.next().unwrap_or_else(bug),
+                Err(why) => {
                     let needs = Needs::Records(verb, vec![reference.clone()]);
-                    Outcome::Failed(refused(judge.caller, &needs, refusal))
+                    Outcome::Failed(refused(judge.caller, &needs, why))
                 }
             });
         Ok(Answer {
@@ -358,106 +464,81 @@ impl Gate {
         })
     }
 
-    fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl book::Entry {
-    /// Something that names no refs.
-    fn about(op: &'static str, verb: Option<Verb>) -> Self {
-        let refs = Vec::new();
-        Self { op, verb, refs }
-    }
-}
-
-/// One caller before the policy, while one request is judged.
-struct Judge<'a> {
-    policy: &'a Policy,
-    caller: &'a Caller,
-    backend: &'a dyn Backend,
-    /// The refs in use, by agent, once a grant asks for them.
-    in_use: RefCell<BTreeMap<AgentId, HashSet<SecretRef>>>,
-}
-
-impl<'a> Judge<'a> {
-    fn new(policy: &'a Policy, caller: &'a Caller, backend: &'a dyn Backend) -> Self {
-        Self {
-            policy,
-            caller,
-            backend,
-            in_use: RefCell::default(),
+    /// Decides about each ref for itself; a person is asked about all together for which that is
+    /// needed.
+    fn settle_refs(
+        &self,
+        judge: &Judge<'_>,
+        rules: &Rules,
+        (op, refs): (&'static str, &[SecretRef]),
+        ends: &Ends<'_>,
+    ) -> (Vec<Verdict>, Option<Asked<'_>>) {
+        let verb = Verb::Use;
+        let decisions: Vec<_> = refs.iter().map(|wanted| judge.on(verb, wanted)).collect();
+        let asks = |decision: &Decision<'_>| matches!(decision, Decision::Asks(_));
+        if !decisions.iter().any(asks) {
+            let verdicts = decisions
+                .into_iter()
+                .map(|decision| Verdict::of(decision, None));
+            return (verdicts.collect(), None);
         }
-    }
-
-    fn decide(&self, act: Act<'_>) -> Decision<'a> {
-        let in_use = |agent: &AgentId, wanted: &SecretRef| {
-            let mut known = self.in_use.borrow_mut();
-            let refs = known
-                .entry(agent.clone())
-                .or_insert_with(|| self.backend.in_use(agent));
-            refs.contains(wanted)
+        let open = refs.iter().zip(&decisions).filter(|(_, d)| asks(d));
+        let wanted = Wanted {
+            caller: judge.caller,
+            op,
+            verb,
+            about: About::Refs(open.map(|(wanted, _)| wanted.to_string()).collect()),
+            grants: grants_that_ask(&decisions),
         };
-        self.policy
-            .decide(&self.caller.identity(), act, &in_use, clock::now())
-    }
-
-    fn on(&self, verb: Verb, wanted: &SecretRef) -> Decision<'a> {
-        self.decide(Act::On(verb, wanted))
-    }
-
-    /// The decision on a request that is answered whole or not at all.
-    fn whole(&self, needs: &Needs) -> Decision<'a> {
-        match needs {
-            Needs::Greeting => self.decide(Act::Greet),
-            Needs::Part(verb) => self.decide(Act::OnSome(*verb)),
-            Needs::All(verb) => self.decide(Act::OnAll(*verb)),
-            Needs::Records(_, refs) | Needs::EachRef(refs) => {
-                let verb = needs.verb().unwrap_or(Verb::Admin);
-                let mut decisions = refs.iter().map(|wanted| self.on(verb, wanted));
-                let first = decisions.next();
-                let refused = |decision: &Decision<'_>| matches!(decision, Decision::Refused(_));
-                let first = first.unwrap_or(Decision::Refused(Refusal::NotGranted));
-                if refused(&first) {
-                    return first;
-                }
-                decisions.find(refused).unwrap_or(first)
+        let asked = self.questions.ask(&wanted, rules.confirm.as_ref(), ends);
+        let now = self.rules();
+        let verdicts = match asked.outcome {
+            Err(why) => decisions
+                .into_iter()
+                .map(|decision| match decision {
+                    Decision::Asks(_) => Verdict {
+                        outcome: Err(why),
+                        answered: asked.answered,
+                    },
+                    decision => Verdict::of(decision, None),
+                })
+                .collect(),
+            Ok(()) => {
+                let with_yes = judge.again(&now.policy, wanted.grants);
+                let without = judge.again(&now.policy, BTreeSet::new());
+                refs.iter()
+                    .zip(&decisions)
+                    .map(|(wanted, before)| match asks(before) {
+                        true => Verdict::of(with_yes.on(verb, wanted), asked.answered),
+                        // Nobody was shown that one.
+                        false => Verdict::of(without.on(verb, wanted), None),
+                    })
+                    .collect()
             }
-        }
+        };
+        (verdicts, Some(asked))
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What a refused caller is told: what he asked for in his own words, and nothing of the vault.
-fn refused(caller: &Caller, needs: &Needs, refusal: Refusal) -> Failure {
-    let who = format!("user {}", caller.peer.uid);
-    let verb = needs.verb().map_or("ask", |verb| verb.as_str());
-    let what = match needs {
-        Needs::Records(_, refs) | Needs::EachRef(refs) => {
-            let names: Vec<String> = refs.iter().map(ToString::to_string).collect();
-            names.join(", ")
-        }
-        Needs::All(_) => "all records (vault:*)".to_owned(),
-        Needs::Part(_) | Needs::Greeting => "anything".to_owned(),
-    };
-    match refusal {
-        Refusal::NotGranted => {
-            let text = format!("no grant lets {who} {verb} {what}");
-            Failure::new(Code::GrantRefused, text)
-        }
-        Refusal::Expired => {
-            let text = format!("the grant that let {who} {verb} {what} has ended");
-            Failure::new(Code::GrantExpired, text)
-        }
-        Refusal::Confirm => {
-            let text = format!(
-                "a person must confirm that {who} may {verb} {what}, and this daemon can ask nobody"
-            );
-            Failure::new(Code::GrantConfirm, text)
-        }
-        Refusal::SecretNeeded => {
-            let text = format!("the grant lets {who} {verb} {what} only with a keyslot's secret");
-            Failure::new(Code::GrantSecretNeeded, text)
-        }
+/// What is decided about one ref, and a person's part in it.
+struct Verdict {
+    /// By which grant, or why not.
+    outcome: Result<String, Why>,
+    answered: Option<Answered>,
+}
+
+impl Verdict {
+    fn of(decision: Decision<'_>, answered: Option<Answered>) -> Self {
+        let outcome = match decision {
+            Decision::Allowed(grant) => Ok(grant.to_owned()),
+            Decision::Asks(_) => Err(Why::Unanswered),
+            Decision::Refused(refusal) => Err(Why::Policy(refusal)),
+        };
+        Self { outcome, answered }
     }
 }
 

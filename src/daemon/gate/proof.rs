@@ -21,9 +21,10 @@ pub const WRONG_STEP: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Proofs(Mutex<BTreeMap<Whose, (Instant, u32)>>);
 
-/// By what wrong secrets are counted. A capability may be shown by many users.
+/// By what something is counted: wrong secrets, and questions to a person. A capability may be
+/// shown by many users.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Whose {
+pub(super) enum Whose {
     User(u32),
     Grant(String),
 }

@@ -1,7 +1,11 @@
+mod confirm;
+
 use super::*;
 use crate::config::{Config, Trust};
-use crate::daemon::fake::Fake;
+use crate::daemon::confirm::Said;
+use crate::daemon::fake::{Fake, Person};
 use crate::daemon::trail::{self, Trail};
+use crate::grants::Policy;
 use crate::runtime::service::{LockState, SnapshotState, SnapshotStatus, Status};
 use crate::secret::SecretValue;
 use crate::sys::peer::Peer;
@@ -12,9 +16,9 @@ use std::time::Instant;
 const CAPABILITY: [u8; 32] = [9; 32];
 
 /// What is granted in these tests.
-fn policy() -> Policy {
+fn rules() -> Rules {
     let digest = data_encoding::HEXLOWER.encode(&CAPABILITY);
-    let text = serde_json::json!({"grants": {
+    let text = serde_json::json!({"daemon": {"confirm": {"command": "/bin/ask"}}, "grants": {
         "user": {"to": {"uid": 1001}, "refs": ["vault:a/*"]},
         "reader": {"to": {"uid": 1002}, "refs": ["vault:a/*"], "verbs": ["read", "refresh"]},
         "agent": {"to": {"unit": "hermes.service"}},
@@ -29,11 +33,20 @@ fn policy() -> Policy {
     }});
     Config::parse(&text.to_string(), "test", Trust::Own)
         .unwrap()
-        .grants
+        .into()
 }
 
 fn gate_with(book: Book) -> Gate {
-    Gate::new(Box::new(|| Ok(policy())), None, book).0
+    Gate::new(Box::new(|| Ok(rules())), None, book).0
+}
+
+/// A gate where a person says this, if there is one.
+fn gate_of(person: Option<&Arc<Person>>) -> Gate {
+    let gate = gate_with(Book::none());
+    match person {
+        Some(person) => gate.asking(Arc::clone(person) as Arc<dyn Asker>),
+        None => gate,
+    }
 }
 
 fn caller(uid: u32) -> Caller {
@@ -44,21 +57,27 @@ fn caller(uid: u32) -> Caller {
     })
 }
 
-/// Everyone who may ask, in the order of the columns of [`expected`].
-fn everyone() -> Vec<(&'static str, Caller)> {
+/// Everyone who may ask, in the order of the columns of [`expected`], and what a person says.
+fn everyone() -> Vec<(&'static str, Caller, Option<Said>)> {
     let unit = Some("hermes.service".to_owned());
     let own = rustix::process::geteuid().as_raw();
+    let with_secret = |uid| Caller {
+        proved_at: Some(Instant::now()),
+        ..caller(uid)
+    };
+    let yes = Some(Said::Yes);
     vec![
-        ("own", caller(own)),
-        ("root", caller(0)),
-        ("user", caller(1001)),
-        ("reader", caller(1002)),
+        ("own", caller(own), None),
+        ("root", caller(0), None),
+        ("user", caller(1001), None),
+        ("reader", caller(1002), None),
         (
             "agent",
             Caller {
                 unit,
                 ..caller(4242)
             },
+            None,
         ),
         (
             "bearer",
@@ -66,18 +85,17 @@ fn everyone() -> Vec<(&'static str, Caller)> {
                 capability: Some(CAPABILITY),
                 ..caller(4242)
             },
+            None,
         ),
-        ("admin", caller(1003)),
-        (
-            "admin with a secret",
-            Caller {
-                proved_at: Some(Instant::now()),
-                ..caller(1003)
-            },
-        ),
-        ("asking", caller(1004)),
-        ("ended", caller(1005)),
-        ("foreign", caller(4242)),
+        ("admin", caller(1003), None),
+        ("admin with a secret", with_secret(1003), None),
+        ("asking where nobody is", with_secret(1004), None),
+        ("confirmed", caller(1004), yes),
+        ("confirmed with a secret", with_secret(1004), yes),
+        ("declined", with_secret(1004), Some(Said::No)),
+        ("unanswered", with_secret(1004), Some(Said::Nobody)),
+        ("ended", caller(1005), yes),
+        ("foreign", caller(4242), yes),
     ]
 }
 
@@ -145,31 +163,32 @@ const KINDS: usize = 19;
 /// the grants are about, and for another one. A new kind of request does not compile before it is
 /// here.
 fn expected(request: &Request) -> (usize, &'static str, &'static str) {
-    //             own root user reader agent bearer admin +secret asking ended foreign
+    // own root user reader agent bearer admin +secret; asking: nobody there, yes, yes +secret, no,
+    // no answer; ended foreign
     match request {
-        Request::Status => (0, "yyyyyyyy---", "yyyyyyyy---"),
-        Request::Get { .. } => (1, "yy-y-yyy---", "yy----yy---"),
-        Request::Token { force: true, .. } => (2, "yy-y--yy---", "yy----yy---"),
+        Request::Status => (0, "yyyyyyyyyyyyy--", "yyyyyyyyyyyyy--"),
+        Request::Get { .. } => (1, "yy-y-yyy-yy----", "yy----yy-yy----"),
+        Request::Token { force: true, .. } => (2, "yy-y--yy-yy----", "yy----yy-yy----"),
         Request::Token { min_ttl_ms, .. } if *min_ttl_ms > acts::MAX_USE_TTL_MS => {
-            (2, "yy-y--yy---", "yy----yy---")
+            (2, "yy-y--yy-yy----", "yy----yy-yy----")
         }
-        Request::Token { .. } => (2, "yyy-yyyy---", "yy----yy---"),
-        Request::SignOut { .. } => (3, "yy-----y---", "yy-----y---"),
-        Request::CheckWritable => (4, "yy-----y---", "yy-----y---"),
-        Request::List => (5, "yy-y-yyy---", "yy-y-yyy---"),
-        Request::ListUnder { .. } => (6, "yy-y-yyy---", "yy-y-yyy---"),
-        Request::History { .. } => (7, "yy-y-yyy---", "yy----yy---"),
-        Request::Put { .. } => (8, "yy-----y---", "yy-----y---"),
-        Request::Compare { .. } => (9, "yy-y-yyy---", "yy----yy---"),
-        Request::Remove { .. } => (10, "yy-----y---", "yy-----y---"),
-        Request::Rename { .. } => (11, "yy-----y---", "yy-----y---"),
-        Request::Restore { .. } => (12, "yy-----y---", "yy-----y---"),
-        Request::Resolve { .. } => (13, "yyy-yyyy---", "yy----yy---"),
-        Request::Report { .. } => (14, "yyy-yyyy---", "yyy-yyyy---"),
-        Request::Reload => (15, "yy-----y---", "yy-----y---"),
-        Request::Compact { .. } => (16, "yy-----y---", "yy-----y---"),
-        Request::Verify => (17, "yy-----y---", "yy-----y---"),
-        Request::Lock => (18, "yy-----y---", "yy-----y---"),
+        Request::Token { .. } => (2, "yyy-yyyy-yy----", "yy----yy-yy----"),
+        Request::SignOut { .. } => (3, "yy-----y--y----", "yy-----y--y----"),
+        Request::CheckWritable => (4, "yy-----y--y----", "yy-----y--y----"),
+        Request::List => (5, "yy-y-yyy-yy----", "yy-y-yyy-yy----"),
+        Request::ListUnder { .. } => (6, "yy-y-yyy-yy----", "yy-y-yyy-yy----"),
+        Request::History { .. } => (7, "yy-y-yyy-yy----", "yy----yy-yy----"),
+        Request::Put { .. } => (8, "yy-----y--y----", "yy-----y--y----"),
+        Request::Compare { .. } => (9, "yy-y-yyy-yy----", "yy----yy-yy----"),
+        Request::Remove { .. } => (10, "yy-----y--y----", "yy-----y--y----"),
+        Request::Rename { .. } => (11, "yy-----y--y----", "yy-----y--y----"),
+        Request::Restore { .. } => (12, "yy-----y--y----", "yy-----y--y----"),
+        Request::Resolve { .. } => (13, "yyy-yyyy-yy----", "yy----yy-yy----"),
+        Request::Report { .. } => (14, "yyy-yyyy-yy----", "yyy-yyyy-yy----"),
+        Request::Reload => (15, "yy-----y--y----", "yy-----y--y----"),
+        Request::Compact { .. } => (16, "yy-----y--y----", "yy-----y--y----"),
+        Request::Verify => (17, "yy-----y--y----", "yy-----y--y----"),
+        Request::Lock => (18, "yy-----y--y----", "yy-----y--y----"),
     }
 }
 
@@ -177,31 +196,50 @@ fn expected(request: &Request) -> (usize, &'static str, &'static str) {
 fn ask(gate: &Gate, caller: &Caller, request: Request) -> (bool, Result<Answer, Failure>) {
     let backend = Fake::using(&["vault:a/x"]);
     let mut asked = false;
-    let answer = gate.serve(caller, &backend, request, Vec::new(), |request, _| {
-        asked = true;
-        let reply = match &request {
-            Request::Resolve { refs } => Reply::Resolved(vec![Outcome::Ok; refs.len()]),
-            _ => Reply::Done,
-        };
-        let secrets =
-            vec![SecretValue::copy_of(b"value"); crate::daemon::frame::attachments_of(&reply)];
-        Ok(Answer { reply, secrets })
-    });
+    let ends = Ends::default();
+    let answer = gate.serve(
+        caller,
+        &backend,
+        request,
+        Vec::new(),
+        &ends,
+        |request, _| {
+            asked = true;
+            let reply = match &request {
+                Request::Resolve { refs } => Reply::Resolved(vec![Outcome::Ok; refs.len()]),
+                _ => Reply::Done,
+            };
+            let secrets =
+                vec![SecretValue::copy_of(b"value"); crate::daemon::frame::attachments_of(&reply)];
+            Ok(Answer { reply, secrets })
+        },
+    );
     (asked, answer)
 }
 
 #[test]
 fn every_request_of_everyone_is_let_through_or_refused_as_the_table_says() {
-    let gate = gate_with(Book::none());
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for granted in [true, false] {
         for request in requests(if granted { "a/x" } else { "b/y" }) {
             let (kind, inside, outside) = expected(&request);
             seen.insert(kind);
             let row = if granted { inside } else { outside };
-            for ((name, caller), mark) in everyone().iter().zip(row.chars()) {
+            assert_eq!(row.len(), everyone().len());
+            for ((name, caller, says), mark) in everyone().iter().zip(row.chars()) {
+                let person = says.map(|says| Arc::new(Person::who_says(says)));
+                let gate = gate_of(person.as_ref());
                 let (asked, answer) = ask(&gate, caller, request.clone());
                 assert_eq!(asked, mark == 'y', "{name}: {request:?}");
+                // A person is asked if it hangs on that, and on nothing else.
+                let hangs = caller.peer.uid == 1004 && row.chars().nth(10) == Some('y');
+                let hangs = hangs && (caller.proved_at.is_some() || mark == 'y') && kind != 0;
+                let questions = person.map_or(0, |person| person.asked().len());
+                assert_eq!(
+                    questions,
+                    usize::from(hangs && says.is_some()),
+                    "{name}: {request:?}"
+                );
                 let refused = match answer {
                     Err(failure) => Some(failure.code),
                     Ok(Answer {
@@ -221,6 +259,8 @@ fn every_request_of_everyone_is_let_through_or_refused_as_the_table_says() {
                     Code::GrantRefused,
                     Code::GrantExpired,
                     Code::GrantConfirm,
+                    Code::GrantDeclined,
+                    Code::GrantUnanswered,
                     Code::GrantSecretNeeded,
                 ];
                 assert!(
@@ -289,9 +329,16 @@ fn an_answer_is_cut_to_what_is_granted() {
     let backend = Fake::using(&[]);
     let serve = |uid, request, reply: Reply| {
         let act = |_, _| Ok(Answer::plain(reply));
-        gate.serve(&caller(uid), &backend, request, Vec::new(), act)
-            .unwrap()
-            .reply
+        gate.serve(
+            &caller(uid),
+            &backend,
+            request,
+            Vec::new(),
+            &Ends::default(),
+            act,
+        )
+        .unwrap()
+        .reply
     };
     let records = ["a/1", "b/1", "a/2"]
         .map(crate::daemon::fake::info)
@@ -327,7 +374,7 @@ fn grants_that_can_not_be_read_any_more_are_none() {
     let broken = Arc::new(AtomicBool::new(false));
     let look = Arc::clone(&broken);
     let load: Load = Box::new(move || match look.load(Ordering::Relaxed) {
-        false => Ok(policy()),
+        false => Ok(rules()),
         true => Err(Failure::new(Code::ConfigInvalid, "broken")),
     });
     let (gate, failure) = Gate::new(load, None, Book::none());
@@ -444,10 +491,13 @@ fn what_is_shown_and_who_gives_keys_or_finds_no_room_is_in_the_log() {
     let (text, digest) = capability::make();
     let bearer = crate::grants::Grant {
         to: crate::grants::Holder::Capability(digest),
-        ..policy().grants[0].clone()
+        ..rules().policy.grants[0].clone()
     };
-    *gate.policy.write().unwrap() = Arc::new(Policy {
-        grants: vec![bearer],
+    *gate.rules.write().unwrap() = Arc::new(Rules {
+        policy: Policy {
+            grants: vec![bearer],
+        },
+        confirm: None,
     });
     let mut stranger = caller(4242);
     let wrong = SecretValue::copy_of("A".repeat(43).as_bytes());

@@ -3,6 +3,7 @@
 use super::Shared;
 use super::admission::Slot;
 use crate::daemon::caller::Caller;
+use crate::daemon::confirm::Ends;
 use crate::daemon::frame::{Ask, MAX_FRAME, Present, answer_frames};
 use crate::daemon::gate::Standing;
 use crate::daemon::wire::{Waited, Wire, WireError};
@@ -12,6 +13,7 @@ use crate::runtime::service::{Answer, LockState, Reply, Request};
 use crate::secret::SecretValue;
 use crate::sys::peer::Peer;
 use crate::vault::SubKeys;
+use std::os::fd::AsFd;
 
 /// The longest frame in bytes of others than the daemon's own user and root.
 pub const OTHERS_FRAME: usize = 128 << 10;
@@ -62,7 +64,7 @@ fn converse(
             shared.gate.book().turned_away(caller);
             return wire.write(&frames);
         }
-        let mut answer = answer(shared, caller, ask, secrets);
+        let mut answer = answer(shared, caller, wire, ask, secrets);
         // Whoever showed a capability that opens nothing has no second try on this connection.
         let known = is_known(standing) || is_known(shared.gate.standing(caller));
         if known {
@@ -98,6 +100,7 @@ fn nothing_for(caller: &Caller) -> Failure {
 fn answer(
     shared: &Shared,
     caller: &mut Caller,
+    wire: &Wire,
     ask: Ask,
     secrets: Vec<SecretValue>,
 ) -> Result<Answer, Failure> {
@@ -107,7 +110,13 @@ fn answer(
             let peer = caller.peer;
             let act = |request, secrets| answer_request(shared, peer, request, secrets);
             let backend = shared.backend.as_ref();
-            shared.gate.serve(caller, backend, request, secrets, act)
+            let ends = Ends {
+                client: Some(wire.stream().as_fd()),
+                lock: Some(shared.stopping.fd()),
+            };
+            shared
+                .gate
+                .serve(caller, backend, request, secrets, &ends, act)
         }
         Ask::Unlock(options) => {
             shared.gate.may_unlock(caller)?;

@@ -5,8 +5,8 @@
 //! Invariants: the peer's user is checked before a byte is read; at most [`Limits::connections`]
 //! are served at once, of which others than the daemon's own user never have all, more wait in the
 //! backlog; whatever a client does or leaves undone ends at
-//! a time limit and concerns its own connection only. A lock removes the socket, waits for the
-//! commits that run, wipes, frees the place, and only then answers.
+//! a time limit and concerns its own connection only. A lock removes the socket, ends the questions
+//! to a person, waits for the commits that run, wipes, frees the place, and only then answers.
 //!
 //! Not here: what requests mean ([`Backend`]), where the socket stands (`super::place`).
 
@@ -163,6 +163,7 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
     drop(listener);
     shared.stopping.raise();
     shared.backend.lock();
+    shared.gate.wait_for_answers(shared.limits.drain);
     shared.gate.book().close();
     place.release();
     shared.finish();

@@ -48,6 +48,36 @@ pub enum Outcome {
     Refused,
 }
 
+/// A person's part in a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    /// Yes.
+    Confirmed,
+    /// Yes, to the same a while before.
+    Kept,
+    /// No.
+    Declined,
+    /// Nobody answered.
+    Unanswered,
+}
+
+/// An answer, and to which question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// The number of the question since the daemon's start.
+    pub question: u64,
+}
+
+impl Answered {
+    /// An answer to the question of this number.
+    pub fn new(answer: Answer, question: u64) -> Self {
+        Self { answer, question }
+    }
+}
+
 /// One line. What does not belong to its kind is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -109,6 +139,12 @@ pub struct Line {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// What a person said to it, if one was to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// To which question, counted from the daemon's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<u64>,
     /// How many further refs were refused with those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more: Option<u64>,

@@ -17,7 +17,7 @@
 pub mod check;
 pub mod line;
 
-pub use line::{Kind, Line, Outcome};
+pub use line::{Answer, Answered, Kind, Line, Outcome};
 
 use crate::crypto::derive::{TrailMac, derive_trail};
 use crate::crypto::hash::sha256;

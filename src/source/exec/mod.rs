@@ -20,7 +20,7 @@ pub use process::Written;
 
 use super::path::PathError;
 use super::{Context, Refused};
-use crate::config::{ExecProvider, Hook, LiteralEnv};
+use crate::config::{Confirm, ExecProvider, Hook, LiteralEnv};
 use crate::error::{Code, Coded};
 use crate::secret::{MAX_VALUE, SecretValue};
 use crate::sys::spawn::{Environment, Image, Program};
@@ -40,6 +40,17 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub const MAX_HOOK_OUTPUT: u64 = 1 << 20;
 /// The variables of ours that a hook gets, where they are set.
 pub const HOOK_ENV: [&str; 5] = ["HOME", "LANG", "PATH", "USER", "XDG_RUNTIME_DIR"];
+
+/// What the program that asks a person gets beside those, to find a screen.
+pub const CONFIRM_ENV: [&str; 5] = [
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_SESSION_TYPE",
+];
+/// Makes a program that follows the habit of ssh's `SSH_ASKPASS` show a yes and a no.
+const ASKPASS_CONFIRM: (&str, &str) = ("SSH_ASKPASS_PROMPT", "confirm");
 
 /// Resolves `exec` refs of one provider in one call.
 pub fn resolve(
@@ -137,22 +148,56 @@ pub fn notify(hook: &Hook, message: &[u8], ctx: &Context<'_>) -> Result<(), Exec
     if let Some(outside) = ctx.outside {
         return outside.hook(message, hook).map_err(ExecError::Refused);
     }
-    let provider = ExecProvider {
-        command: hook.command.clone(),
-        args: hook.args.clone(),
-        timeout: hook.timeout,
-        no_output_timeout: hook.timeout,
+    let provider = listener(&hook.command, &hook.args, hook.timeout, &HOOK_ENV);
+    call("hook", &provider, message, ctx).map(drop)
+}
+
+/// Runs the program that asks a person, with the question as its last argument, nothing on its
+/// stdin, its output thrown away: the same checks and limits as a hook, and the variables that a
+/// program needs to find a screen ([`CONFIRM_ENV`]).
+///
+/// # Errors
+/// As [`notify`]. [`ExecError::ExitCode`] is a person's no; every other says that nobody answered.
+pub fn confirm(asks: &Confirm, question: &str, ctx: &Context<'_>) -> Result<(), ExecError> {
+    let mut provider = asker(asks);
+    provider.args.push(question.to_owned());
+    call("confirm", &provider, &[], ctx).map(drop)
+}
+
+/// Why the program that asks a person would not be run.
+pub fn unfit(asks: &Confirm) -> Option<String> {
+    match command::open("confirm", &asker(asks)).err()? {
+        ExecError::Path(error) => Some(error.problem.to_string()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn asker(asks: &Confirm) -> ExecProvider {
+    let env = [&HOOK_ENV[..], &CONFIRM_ENV].concat();
+    let (name, value) = ASKPASS_CONFIRM;
+    ExecProvider {
+        env: LiteralEnv(vec![(name.to_owned(), value.to_owned())]),
+        ..listener(&asks.command, &asks.args, asks.timeout, &env)
+    }
+}
+
+/// A program that is told something, and whose output is thrown away.
+fn listener(command: &Path, args: &[String], timeout: Duration, env: &[&str]) -> ExecProvider {
+    ExecProvider {
+        command: command.to_owned(),
+        args: args.to_owned(),
+        timeout,
+        no_output_timeout: timeout,
         max_output_bytes: MAX_HOOK_OUTPUT,
         json_only: true,
         env: LiteralEnv::default(),
-        pass_env: HOOK_ENV.iter().map(|name| (*name).to_owned()).collect(),
+        pass_env: env.iter().map(|name| (*name).to_owned()).collect(),
         trusted_dirs: Vec::new(),
         allow_symlink_command: false,
         allow_insecure_path: false,
         retries: 0,
         cache_ttl: Duration::ZERO,
-    };
-    call("hook", &provider, message, ctx).map(drop)
+    }
 }
 
 /// The request, within the limits of the config; aliases and ids need no escape, but the library

@@ -47,11 +47,7 @@ impl Site {
         word: &str,
         refs: Vec<String>,
     ) -> Result<(), Failure> {
-        let entry = Entry {
-            op: "resolve",
-            verb: Some(Verb::Use),
-            refs,
-        };
+        let entry = Entry::new("resolve", Some(Verb::Use), refs);
         self.book.note_at(caller, entry, came, word, self.now)
     }
 

@@ -75,7 +75,7 @@ fn shared_idle(idle: Duration) -> Rig {
 
 /// A rig that others reach, with these grants.
 fn shared_with(grants: serde_json::Value, idle: Duration) -> Rig {
-    let load = move || Ok(Config::parse(&grants.to_string(), "c", Trust::Own)?.grants);
+    let load = move || Ok(Config::parse(&grants.to_string(), "c", Trust::Own)?.into());
     let gate = Gate::new(Box::new(load), None, Book::none()).0;
     let rig = Rig::gated(patient(), HOUR, idle, gate);
     for (path, mode) in [("", 0o755), ("run", 0o755), ("run/daemon.sock", 0o666)] {
@@ -248,9 +248,9 @@ fn grants_are_read_anew_while_a_slow_source_is_asked() {
     let (tell, told) = std::sync::mpsc::channel();
     let read = load::from_config(grants.clone());
     let load = move || {
-        let policy = read()?;
-        let _ = tell.send(policy.grants.len());
-        Ok(policy)
+        let rules = read()?;
+        let _ = tell.send(rules.policy.grants.len());
+        Ok(rules)
     };
     let gate = Gate::new(Box::new(load), Some(grants.clone()), Book::none()).0;
     let rig = Rig::gated(patient(), HOUR, Duration::ZERO, gate);
