@@ -4,6 +4,8 @@
 // A test that can't go on has failed.
 #![allow(clippy::unwrap_used)]
 
+mod scanner;
+
 mod cli {
     mod accounts;
     mod audit;

@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod idp;
+#[path = "scanner/program.rs"]
+mod program;
+mod scanner;
 
 mod mcp {
     mod bridge;
@@ -12,6 +15,7 @@ mod mcp {
     mod commands;
     mod demo;
     mod keyring;
+    mod memory;
     mod moving;
     mod older;
     mod script;

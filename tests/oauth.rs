@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod idp;
+#[path = "scanner/program.rs"]
+mod program;
+mod scanner;
 
 mod oauth {
     mod app;
@@ -12,5 +15,6 @@ mod oauth {
     mod chromium;
     mod commands;
     mod device;
+    mod memory;
     mod tokens;
 }

@@ -1,116 +1,22 @@
-//! The memory of the daemon and of commands, looked through for secrets as root can: as it is, and
-//! at the very end of the process, when its memory is still there. The scanner is
-//! `memory/scan.py`; what it must find, it is shown to find.
+//! The memory of the daemon and of commands, looked through for secrets while the vault is open,
+//! when it locks, and when something goes wrong.
 
-use super::world::{BIN, PASSPHRASE, World};
-use data_encoding::{BASE64, HEXLOWER, HEXUPPER};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
-use std::io::{BufRead, BufReader, Read, Write};
+use super::world::{PASSPHRASE, Ran, World};
+use crate::scanner::{
+    AtExit, Hits, NO_NONCE, NO_SECRET_MEMORY, at_its_end, in_arena, may_look, now, refusing,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-/// A value in use, one that replaces it, one of a file and one of a command.
+/// A value in use, one that replaces it, one of a file and one of a command. Their first 8 bytes
+/// differ.
 const STORED: &str = "canary-stored-8d1f6a0b7c52e934";
 const REPLACED: &str = "canary-replaced-41c7e0d9b35a6f28";
-const FILED: &str = "canary-filed-c3a95e17f0b8d264";
+const FILED: &str = "canary-mounted-c3a95e17f0b8d264";
 const FETCHED: &str = "canary-fetched-93b0f5a8d6e2714c";
 const ALL: [&str; 5] = [STORED, REPLACED, FILED, FETCHED, PASSPHRASE];
-
-/// Only root may look into a process that is not dumpable.
-fn may_look() -> bool {
-    let may = geteuid().is_root();
-    if !may {
-        eprintln!("not root: memory is not looked at");
-    }
-    may
-}
-
-/// What is looked for, in the lines that `scan.py` reads. Every 16 bytes of a secret hold 8 that
-/// begin at a multiple of 8, so that a fragment of 16 is found too.
-fn needles() -> String {
-    let mut lines = String::new();
-    for (index, secret) in ALL.iter().enumerate() {
-        let bytes = secret.as_bytes();
-        let mut forms: Vec<Vec<u8>> = bytes.chunks_exact(8).map(<[u8]>::to_vec).collect();
-        forms.push(HEXLOWER.encode(bytes).into_bytes());
-        forms.push(HEXUPPER.encode(bytes).into_bytes());
-        forms.push(secret.encode_utf16().flat_map(u16::to_le_bytes).collect());
-        for skipped in 0..3 {
-            let whole = (bytes.len() - skipped) / 3 * 3;
-            forms.push(BASE64.encode(&bytes[skipped..skipped + whole]).into_bytes());
-        }
-        for form in forms {
-            lines += &format!("{index} {}\n", HEXLOWER.encode(&form));
-        }
-    }
-    lines
-}
-
-/// Where a secret was found: its index in [`ALL`], and the kind of mapping.
-type Hits = Vec<(usize, String)>;
-
-/// Hits in the lines that `scan.py` wrote, each once.
-fn hits(report: &str) -> Hits {
-    assert!(report.contains("scanned "), "nothing was scanned: {report}");
-    let mut hits = Hits::new();
-    for line in report.lines() {
-        if let Some((index, place)) = line
-            .strip_prefix("hit ")
-            .and_then(|hit| hit.split_once(" in "))
-        {
-            hits.push((index.parse().unwrap(), place.to_owned()));
-        }
-    }
-    hits.sort();
-    hits.dedup();
-    hits
-}
-
-fn script(name: &str) -> String {
-    format!("{}/tests/cli/memory/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn scanner(world: &World, way: &str) -> Command {
-    let needles = world.private_file("needles", needles().as_bytes());
-    let mut command = Command::new("/usr/bin/python3");
-    command.args([&script("scan.py"), &needles, way]);
-    command
-}
-
-/// A process's memory as it is.
-fn scan(world: &World, pid: u32) -> Hits {
-    let output = scanner(world, "now").arg(pid.to_string()).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    hits(&String::from_utf8(output.stdout).unwrap())
-}
-
-/// A scan at the end of a process that goes on meanwhile.
-struct AtExit {
-    scanner: Child,
-    report: BufReader<ChildStdout>,
-}
-
-impl AtExit {
-    fn of(world: &World, child: &Child) -> Self {
-        let mut command = scanner(world, "exit");
-        command.arg(child.id().to_string()).stdout(Stdio::piped());
-        let mut scanner = command.spawn().unwrap();
-        let mut report = BufReader::new(scanner.stdout.take().unwrap());
-        let mut line = String::new();
-        report.read_line(&mut line).unwrap();
-        assert_eq!(line, "seized\n");
-        Self { scanner, report }
-    }
-
-    fn hits(mut self) -> Hits {
-        let mut text = String::new();
-        self.report.read_to_string(&mut text).unwrap();
-        assert!(self.scanner.wait().unwrap().success());
-        hits(&text)
-    }
-}
 
 /// A vault with two values, a file and a command that give one each, and a config that wants all.
 fn populated() -> World {
@@ -143,22 +49,14 @@ fn populated() -> World {
     world
 }
 
-/// Starts a daemon in the foreground, on a kernel with or without secret memory.
-fn daemon(world: &World, secret_memory: bool, options: &[&str]) -> Child {
+/// Starts a daemon in the foreground, on a kernel that refuses some calls.
+fn daemon(world: &World, refused: &[&str]) -> Child {
     let passphrase = world.passphrase();
-    let arguments = [&["daemon", "--passphrase-file", &passphrase], options].concat();
-    let plain = world.command(&arguments);
-    let mut command = if secret_memory {
-        plain
-    } else {
-        let mut wrapped = Command::new("/usr/bin/python3");
-        wrapped.arg(script("without_memfd_secret.py")).arg(BIN);
-        wrapped.args(plain.get_args());
-        wrapped
-    };
-    let mut child = command
+    let command = world.command(&["daemon", "--passphrase-file", &passphrase]);
+    let mut child = refusing(refused, &command)
         .current_dir(world.beside(""))
         .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let socket = world.state().join("run/daemon.sock");
@@ -167,6 +65,15 @@ fn daemon(world: &World, secret_memory: bool, options: &[&str]) -> Child {
         std::thread::yield_now();
     }
     child
+}
+
+/// What a daemon that has ended said; none of it is a secret.
+fn said(child: &mut Child) -> String {
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(ALL.iter().all(|secret| !said.contains(secret)), "{said}");
+    said
 }
 
 /// What clients ask of a daemon: values out, values in, all refs anew.
@@ -195,21 +102,19 @@ fn use_daemon(world: &World) {
     world.run(&["vault", "status"]).ok();
 }
 
+/// What is in use after [`use_daemon`].
+const IN_USE: [&str; 3] = [REPLACED, FILED, FETCHED];
+
 #[test]
 fn an_unlocked_daemon_holds_values_in_locked_memory_only() {
     if !may_look() {
         return;
     }
     let world = populated();
-    let mut child = daemon(&world, false, &[]);
+    let mut child = daemon(&world, &[NO_SECRET_MEMORY]);
     use_daemon(&world);
-    let found = scan(&world, child.id());
     // What is in use is found: the search works. What was asked for once is not there any more.
-    let expected = [REPLACED, FILED, FETCHED].map(|secret| {
-        let index = ALL.iter().position(|known| *known == secret).unwrap();
-        (index, "arena".to_owned())
-    });
-    assert_eq!(found, expected);
+    assert_eq!(now(child.id(), &ALL), in_arena(&IN_USE));
     world.run(&["vault", "lock"]).ok();
     assert!(child.wait().unwrap().success());
 }
@@ -220,11 +125,12 @@ fn values_of_commands_and_files_leave_nothing_in_the_broker() {
         return;
     }
     let world = populated();
-    let mut child = daemon(&world, false, &[]);
+    let mut child = daemon(&world, &[NO_SECRET_MEMORY]);
     use_daemon(&world);
     let status = world.run(&["--json", "vault", "status"]).ok().json();
     let broker = status["daemon"]["sandbox"]["broker"].as_u64().unwrap();
-    assert_eq!(scan(&world, u32::try_from(broker).unwrap()), Hits::new());
+    let broker = u32::try_from(broker).unwrap();
+    assert_eq!(now(broker, &ALL), Hits::new());
     world.run(&["vault", "lock"]).ok();
     assert!(child.wait().unwrap().success());
 }
@@ -235,9 +141,9 @@ fn root_finds_nothing_in_an_unlocked_daemon_with_secret_memory() {
         return;
     }
     let world = populated();
-    let mut child = daemon(&world, true, &[]);
+    let mut child = daemon(&world, &[]);
     use_daemon(&world);
-    assert_eq!(scan(&world, child.id()), Hits::new());
+    assert_eq!(now(child.id(), &ALL), Hits::new());
     world.run(&["vault", "lock"]).ok();
     assert!(child.wait().unwrap().success());
 }
@@ -247,62 +153,134 @@ fn a_daemon_that_locks_leaves_nothing_in_its_memory() {
     if !may_look() {
         return;
     }
-    type End = fn(&World, &Child);
-    let ways: [(&[&str], End); 3] = [
-        (&[], |world, _| {
-            use_daemon(world);
+    // It may be over before the command has shown what there is.
+    let limit = |world: &World, option: &str| {
+        world.with_passphrase(&["vault", "unlock", option, "1s"]);
+    };
+    type End<'a> = &'a dyn Fn(&World, &Child);
+    let ways: [(&str, End); 4] = [
+        ("a client asked for it", &|world, _| {
             world.run(&["vault", "lock"]).ok();
         }),
-        (&[], |world, child| {
-            use_daemon(world);
+        ("a signal asked for it", &|_, child| {
             kill_process(Pid::from_child(child), Signal::TERM).unwrap();
         }),
-        // It has resolved all refs at its start.
-        (&["--idle", "1s"], |_, _| {}),
+        ("the time limit passed", &|world, _| limit(world, "--ttl")),
+        ("the idle limit passed", &|world, _| limit(world, "--idle")),
     ];
-    for (options, end) in ways {
+    for (reason, end) in ways {
         let world = populated();
-        let mut child = daemon(&world, false, options);
-        let at_exit = AtExit::of(&world, &child);
+        let mut child = daemon(&world, &[NO_SECRET_MEMORY]);
+        use_daemon(&world);
+        assert_eq!(now(child.id(), &ALL), in_arena(&IN_USE), "{reason}");
+        let at_exit = AtExit::of(&child);
         end(&world, &child);
-        assert_eq!(at_exit.hits(), Hits::new(), "{options:?}");
+        assert_eq!(at_exit.look_for(&ALL), Hits::new(), "{reason}");
         assert!(child.wait().unwrap().success());
+        let said = said(&mut child);
+        assert!(said.contains(&format!("locking: {reason}")), "{said}");
     }
 }
 
-#[test]
-fn a_daemon_that_is_aborted_writes_no_core() {
-    let world = populated();
-    let mut child = daemon(&world, true, &[]);
-    use_daemon(&world);
-    kill_process(Pid::from_child(&child), Signal::ABORT).unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
-    assert!(!status.core_dumped());
+/// True if a program that aborts leaves a core file here.
+fn cores_are_written() -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -S -c unlimited; kill -ABRT $$"]);
+    let status = command.current_dir(folder.path()).status().unwrap();
+    status.core_dumped()
 }
 
-/// A command, looked at when it ends.
+#[test]
+fn a_daemon_that_is_aborted_leaves_no_core_and_values_in_locked_memory_only() {
+    if !may_look() {
+        return;
+    }
+    if !cores_are_written() {
+        eprintln!("no program leaves a core here");
+    }
+    for (refused, held) in [(&[][..], &[][..]), (&[NO_SECRET_MEMORY], &IN_USE)] {
+        let world = populated();
+        let mut child = daemon(&world, refused);
+        use_daemon(&world);
+        let at_exit = AtExit::of(&child);
+        kill_process(Pid::from_child(&child), Signal::ABORT).unwrap();
+        assert_eq!(at_exit.look_for(&ALL), in_arena(held), "{refused:?}");
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+        assert!(!status.core_dumped());
+        said(&mut child);
+    }
+}
+
+/// The client of a daemon that did not answer, or a command that panicked.
 #[track_caller]
-fn at_its_end(world: &World, stdin: &str, arguments: &[&str]) -> Hits {
-    let plain = world.command(arguments);
-    let mut child = scanner(world, "run")
-        .arg(BIN)
-        .args(plain.get_args())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(stdin.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    hits(&String::from_utf8(output.stdout).unwrap())
+fn shows_nothing(stderr: &str, expected: &str) {
+    assert!(stderr.contains(expected), "{stderr}");
+    assert!(
+        ALL.iter().all(|secret| !stderr.contains(secret)),
+        "{stderr}"
+    );
+}
+
+const DEFECT: &str = "this is a defect of reseal";
+
+#[test]
+fn a_command_that_panics_shows_nothing_and_holds_its_value_in_locked_memory_only() {
+    if !may_look() {
+        return;
+    }
+    let world = populated();
+    let passphrase = world.passphrase();
+    let arguments = [
+        "secrets",
+        "set",
+        "openai/default",
+        "--passphrase-file",
+        &passphrase,
+    ];
+    let command = world.command(&arguments);
+    // Where the arena is no secret memory, what the command was about to seal is found in it.
+    for (refused, held) in [
+        (&[NO_NONCE][..], &[][..]),
+        (&[NO_NONCE, NO_SECRET_MEMORY], &[FETCHED]),
+    ] {
+        let ended = at_its_end(&refusing(refused, &command), FETCHED.as_bytes(), &ALL);
+        assert_eq!(ended.code, Some(70), "{}", ended.stderr);
+        shows_nothing(&ended.stderr, DEFECT);
+        assert_eq!(ended.hits, in_arena(held), "{refused:?}");
+    }
+    assert_eq!(world.value("openai/default"), STORED);
+}
+
+#[test]
+fn a_daemon_that_panics_over_a_request_goes_on_and_leaves_nothing() {
+    if !may_look() {
+        return;
+    }
+    let world = populated();
+    let mut child = daemon(&world, &[NO_NONCE, NO_SECRET_MEMORY]);
+    let set = ["secrets", "set", "openai/default"];
+    let Ran { code, stderr, .. } = world.piped(&set, REPLACED.as_bytes());
+    assert_ne!(code, 0);
+    shows_nothing(&stderr, "error: ");
+    assert_eq!(world.value("openai/default"), STORED);
+    // The value that was to be stored is gone; those in use are where they were.
+    assert_eq!(now(child.id(), &ALL), in_arena(&[STORED, FILED, FETCHED]));
+    let at_exit = AtExit::of(&child);
+    world.run(&["vault", "lock"]).ok();
+    assert_eq!(at_exit.look_for(&ALL), Hits::new());
+    assert!(child.wait().unwrap().success());
+    assert!(said(&mut child).contains(DEFECT));
+}
+
+/// What a command that works leaves at its end, in the arena too.
+#[track_caller]
+fn left_by(world: &World, stdin: &str, arguments: &[&str]) -> Hits {
+    let command = refusing(&[NO_SECRET_MEMORY], &world.command(arguments));
+    let ended = at_its_end(&command, stdin.as_bytes(), &ALL);
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
+    ended.hits
 }
 
 #[test]
@@ -333,12 +311,12 @@ fn commands_leave_nothing_in_their_memory() {
         ),
     ];
     for (stdin, arguments) in in_process {
-        let found = at_its_end(&world, stdin, &[arguments, &open].concat());
+        let found = left_by(&world, stdin, &[arguments, &open].concat());
         assert_eq!(found, Hits::new(), "{arguments:?} without a daemon");
     }
     world.unlock();
     for (stdin, arguments) in &in_process[..6] {
-        let found = at_its_end(&world, stdin, arguments);
+        let found = left_by(&world, stdin, arguments);
         assert_eq!(found, Hits::new(), "{arguments:?} with a daemon");
     }
 }

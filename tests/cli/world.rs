@@ -1,5 +1,9 @@
 //! A state folder of its own for each test, and the program run on it.
 
+#[path = "../scanner/program.rs"]
+mod program;
+
+use program::program;
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -8,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// The program.
+/// The program that cargo built.
 pub const BIN: &str = env!("CARGO_BIN_EXE_reseal");
 /// The passphrase of every test vault.
 pub const PASSPHRASE: &str = "correct horse battery staple";
@@ -154,7 +158,7 @@ impl World {
 
     /// The program, ready to run in an environment with nothing of the test's own in it.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BIN);
+        let mut command = Command::new(program());
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")

@@ -1,6 +1,7 @@
 //! A real MCP server (the official TypeScript SDK's), and a state folder whose config knows it.
 
 use crate::idp::{self, Idp, Walker};
+use crate::program::program;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -166,7 +167,7 @@ impl Home {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reseal"));
+        let mut command = Command::new(program());
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.env("HOME", self.folder.path());
         if let Some(bus) = &self.bus {
@@ -201,7 +202,12 @@ impl Home {
 
     /// Begins a sign-in: the page's address, which has to be opened.
     pub fn begin(&self, args: &[&str]) -> (Child, Url) {
-        let mut command = self.command(args);
+        self.begin_by(|command| command, args)
+    }
+
+    /// The same by a changed command.
+    pub fn begin_by(&self, change: impl FnOnce(Command) -> Command, args: &[&str]) -> (Child, Url) {
+        let mut command = change(self.command(args));
         command
             .arg("--no-browser")
             .stdout(Stdio::piped())

@@ -2,6 +2,7 @@
 
 use crate::idp::walker::{Consent, Walker};
 use crate::idp::{Idp, Options};
+use crate::program::program;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -11,12 +12,12 @@ use tempfile::TempDir;
 use url::Url;
 
 /// A state folder with a vault that a key file opens, and a config that knows the server.
-struct Home {
+pub struct Home {
     folder: TempDir,
 }
 
 impl Home {
-    fn new(idp: &Idp) -> Self {
+    pub fn new(idp: &Idp) -> Self {
         let home = Self {
             folder: TempDir::new().unwrap(),
         };
@@ -33,16 +34,16 @@ impl Home {
         home
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    fn key(&self) -> String {
+    pub fn key(&self) -> String {
         self.folder.path().join("key").to_str().unwrap().to_owned()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reseal"));
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.arg("--state-dir").arg(self.state());
         command.arg("--no-input").args(args).stdin(Stdio::null());
@@ -54,21 +55,30 @@ impl Home {
     }
 
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {said}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn unlock(&self) {
+    pub fn unlock(&self) {
         self.ok(&["vault", "unlock", "--key-file", &self.key()]);
     }
 
     /// Begins a sign-in; gives its first line of output.
     fn begin(&self, args: &[&str]) -> (Child, BufReader<std::process::ChildStdout>, String) {
+        self.begin_by(|command| command, args)
+    }
+
+    /// The same by a changed command.
+    pub fn begin_by(
+        &self,
+        change: impl FnOnce(Command) -> Command,
+        args: &[&str],
+    ) -> (Child, BufReader<std::process::ChildStdout>, String) {
         let login = ["models", "auth", "login", "--provider", "acme"];
-        let mut command = self.command(&[&login[..], args].concat());
+        let mut command = change(self.command(&[&login[..], args].concat()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -99,20 +109,20 @@ impl Drop for Home {
     }
 }
 
-fn redirect_uri(url: &str) -> String {
+pub fn redirect_uri(url: &str) -> String {
     let url = Url::parse(url).unwrap();
     let found = url.query_pairs().find(|(name, _)| name == "redirect_uri");
     found.unwrap().1.into_owned()
 }
 
 #[track_caller]
-fn succeeded(child: Child) {
+pub fn succeeded(child: Child) {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }
 
-fn opaque() -> Options {
+pub fn opaque() -> Options {
     Options {
         opaque: true,
         ..Options::default()

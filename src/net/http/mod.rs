@@ -1,8 +1,9 @@
 //! HTTP to authorization servers, behind one blocking door.
 //!
 //! Invariants: a redirect is an answer, never followed; nothing is sent twice; every request ends
-//! at a time limit; a body is read into locked memory and bounded; a request to this machine goes
-//! through no proxy. [`NetError::NotSent`] is said only if no byte of the request can have left.
+//! at a time limit; a body is read into locked memory and bounded; after the answer no part of it
+//! and of the request is left in other memory; a request to this machine goes through no proxy.
+//! [`NetError::NotSent`] is said only if no byte of the request can have left.
 //!
 //! A new connection, certificate store and runtime for each request: there is one an hour, and a
 //! daemon that runs for months sees a changed store. Proxies are those of the environment
@@ -36,6 +37,9 @@ pub const MAX_CHALLENGES: usize = 16 * 1024;
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// For a request in all, from the look-up of the name to the last byte of the body.
 pub const TOTAL_LIMIT: Duration = Duration::from_secs(30);
+/// How much of the stack is overwritten after a request, in bytes. What parses headers compares 32
+/// bytes at a time, with those of the body that follow; they may lie on the stack from then on.
+const BLEACH: usize = 256 * 1024;
 /// How this program names itself to servers.
 const USER_AGENT: &str = concat!("reseal/", env!("CARGO_PKG_VERSION"));
 
@@ -87,7 +91,21 @@ impl Client {
             .build()
     }
 
-    /// Sends the request and reads the answer, on a runtime that is given.
+    /// Sends the request and reads the answer. Never inlined, so that its stack is below the
+    /// caller's.
+    #[inline(never)]
+    fn exchange_once(&self, request: &HttpRequest) -> Result<HttpAnswer, NetError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|_| NetError::NotSent(Peer::of(&request.url), Fault::System))?;
+        let outcome = self.exchange(&runtime, request);
+        // A look-up of a name that hangs in the system can't be stopped and is not waited for.
+        runtime.shutdown_background();
+        outcome
+    }
+
+    /// The same on a runtime that is given.
     fn exchange(&self, runtime: &Runtime, request: &HttpRequest) -> Result<HttpAnswer, NetError> {
         let peer = Peer::of(&request.url);
         let not_sent = |fault| NetError::NotSent(peer.clone(), fault);
@@ -176,15 +194,17 @@ impl Http for Client {
     /// # Panics
     /// Inside an asynchronous task, whose thread must not block: use a thread that may.
     fn send(&self, request: &HttpRequest) -> Result<HttpAnswer, NetError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|_| NetError::NotSent(Peer::of(&request.url), Fault::System))?;
-        let outcome = self.exchange(&runtime, request);
-        // A look-up of a name that hangs in the system can't be stopped and is not waited for.
-        runtime.shutdown_background();
+        let outcome = self.exchange_once(request);
+        bleach();
         outcome
     }
+}
+
+/// Overwrites the stack below the caller.
+#[inline(never)]
+fn bleach() {
+    let mut below = [0u8; BLEACH];
+    std::hint::black_box(&mut below);
 }
 
 /// What the server wants to be shown, as far as it is text and within the limit.

@@ -1,13 +1,17 @@
 """Looks for secrets in the memory of another process, as root.
 
     scan.py NEEDLES now PID           as it is at this moment
-    scan.py NEEDLES exit PID          at its very end: says "seized" when it is attached, then waits
+    scan.py NEEDLES exit PID          at its very end
     scan.py NEEDLES run PROGRAM...    starts a program and looks at it at its very end
 
-NEEDLES is a file of lines "NAME HEX". Standard output gets a line "hit NAME in MAPPING" for each
-place, then "scanned BYTES". A mapping is called by its name; an anonymous one that is locked and left
-out of core files "arena", any other "anonymous". At its end a process is held by the kernel when
-nothing of it runs any more and its memory is still there (PTRACE_EVENT_EXIT), whatever it ends of.
+NEEDLES is a file of lines "NAME HEX", of at most 16 bytes each. Standard output gets a line "hit NAME in
+MAPPING" for each place, then "scanned BYTES". A mapping is called by its
+name; an anonymous one that is locked and left out of core files "arena", any other "anonymous". At its
+end a process is held by the kernel when nothing of it runs any more and its memory is still there
+(PTRACE_EVENT_EXIT), whatever it ends of.
+
+`exit` says "seized" when it is attached and "held" at the end; the needles are read once standard input
+is at its end, so that they may be secrets that the process has just learned.
 """
 
 import ctypes
@@ -20,7 +24,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 PTRACE_TRACEME, PTRACE_CONT, PTRACE_SETOPTIONS, PTRACE_SEIZE = 0, 7, 0x4200, 0x4206
 PTRACE_O_TRACEEXIT, PTRACE_EVENT_EXIT = 0x40, 6
-OVERLAP = 4096
+LONGEST = 16
+PIECE = 1 << 16
+ZEROS = bytes(PIECE + LONGEST)
 
 
 def ptrace(request, pid, data=0):
@@ -44,7 +50,15 @@ def mappings(pid):
                 yield name, start, end
 
 
-def scan(pid, needles):
+def read_needles(path):
+    with open(path) as file:
+        lines = [line.split() for line in file]
+    needles = [(name, bytes.fromhex(form)) for name, form in lines]
+    assert needles and all(len(form) <= LONGEST for _, form in needles)
+    return needles
+
+
+def scan(pid, needles, report):
     scanned = 0
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for name, start, end in mappings(pid):
@@ -52,7 +66,7 @@ def scan(pid, needles):
             while at < end:
                 try:
                     memory.seek(at)
-                    piece = memory.read(min(end - at, 1 << 20))
+                    piece = memory.read(min(end - at, PIECE))
                 except OSError:
                     # Memory that not even root can read, or a guard page.
                     piece = b""
@@ -61,14 +75,16 @@ def scan(pid, needles):
                 at += len(piece)
                 scanned += len(piece)
                 window = tail + piece
-                for needle, form in needles:
-                    if form in window:
-                        print(f"hit {needle} in {name}", flush=True)
-                tail = window[-OVERLAP:]
-    print(f"scanned {scanned}", flush=True)
+                # Most of a stack was never touched.
+                if window != ZEROS[: len(window)]:
+                    for needle, form in needles:
+                        if form in window:
+                            print(f"hit {needle} in {name}", file=report, flush=True)
+                tail = window[1 - LONGEST :]
+    print(f"scanned {scanned}", file=report, flush=True)
 
 
-def scan_at_exit(pid, needles):
+def until_exit(pid, at_exit):
     """Lets a traced process run to its end. Returns how it ended, as the kernel says it."""
     while True:
         ended, status = os.waitpid(pid, 0x40000000)  # __WALL
@@ -78,25 +94,29 @@ def scan_at_exit(pid, needles):
             return status
         event, number = status >> 16, os.WSTOPSIG(status)
         if event == PTRACE_EVENT_EXIT:
-            scan(pid, needles)
+            at_exit()
         passed_on = 0 if event or number == signal.SIGTRAP else number
         ptrace(PTRACE_CONT, pid, passed_on)
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        needles = [line.split() for line in file]
-    needles = [(name, bytes.fromhex(form)) for name, form in needles]
-    way, rest = sys.argv[2], sys.argv[3:]
+    path, way, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
     if way == "now":
-        scan(int(rest[0]), needles)
+        scan(int(rest[0]), read_needles(path), sys.stdout)
         return 0
     if way == "exit":
         pid = int(rest[0])
         ptrace(PTRACE_SEIZE, pid, PTRACE_O_TRACEEXIT)
         print("seized", flush=True)
-        scan_at_exit(pid, needles)
+
+        def told():
+            print("held", flush=True)
+            sys.stdin.read()
+            scan(pid, read_needles(path), sys.stdout)
+
+        until_exit(pid, told)
         return 0
+    needles = read_needles(path)
     pid = os.fork()
     if pid == 0:
         ptrace(PTRACE_TRACEME, 0)
@@ -107,7 +127,9 @@ def main():
     os.waitpid(pid, 0)
     ptrace(PTRACE_SETOPTIONS, pid, PTRACE_O_TRACEEXIT)
     ptrace(PTRACE_CONT, pid)
-    return os.waitstatus_to_exitcode(scan_at_exit(pid, needles))
+    status = until_exit(pid, lambda: scan(pid, needles, sys.stdout))
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
 
 
 sys.exit(main())
