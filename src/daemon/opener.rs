@@ -2,7 +2,8 @@
 //! person, run an age plugin and read any file, and hands over the sub-keys.
 //!
 //! Invariants: the daemon never holds a passphrase, an identity or the root key; nothing is asked
-//! before the daemon has its place; the opener ends with the daemon.
+//! before the daemon has its place; the opener ends with the daemon, and before it while it has the
+//! terminal: whoever started the daemon finds the terminal as it was.
 
 use super::Unlock;
 use super::frame::{Ask, MAX_FRAME, answer_frames, request_frames};
@@ -11,9 +12,11 @@ use crate::error::{Code, Failure};
 use crate::runtime::service::{Answer, Reply};
 use crate::secret::SecretValue;
 use crate::sys::children::{self, Forked};
+use crate::sys::tty::Lent;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -21,6 +24,8 @@ use std::time::Duration;
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(30);
 /// How long a person may take to answer: a day.
 const PATIENCE: Duration = Duration::from_secs(86_400);
+/// For an opener that is not needed any more to put the terminal back, and to end.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// What the daemon says when it has its place.
 const GO: u8 = b'g';
 
@@ -65,14 +70,16 @@ impl Opener {
     /// # Errors
     /// Why the vault did not open; `daemon.unavailable` if the process ended without a word.
     pub fn keys(mut self) -> Result<SecretValue, Failure> {
+        let lent = Lent::begin().map_err(|error| {
+            let text = format!("the process that opens the vault: {error}");
+            Failure::new(Code::DaemonUnavailable, text)
+        })?;
         let outcome = self.stream.write_all(&[GO]).map_err(WireError::Io);
-        let outcome = outcome.and_then(|()| receive(&mut self.stream));
+        let outcome = outcome.and_then(|()| receive(&mut self.stream, lent.came()));
+        // That ends it, also where it waits for a person still; a signal to it the sandbox refuses.
         drop(self.stream);
-        if outcome.is_err() {
-            // It may wait for a person still, who came too late.
-            self.process.end();
-        }
-        self.process.reap();
+        self.process.reap_within(LEAVE_LIMIT);
+        drop(lent);
         outcome.map_err(|error| match error {
             WireError::Closed | WireError::Torn | WireError::Io(_) => {
                 let text = "the process that opens the vault ended without a word";
@@ -83,11 +90,17 @@ impl Opener {
     }
 }
 
-fn receive(stream: &mut UnixStream) -> Result<Result<SecretValue, Failure>, WireError> {
+/// Waits for the keys, or why there are none, until `stop` becomes readable.
+fn receive(
+    stream: &mut UnixStream,
+    stop: BorrowedFd<'_>,
+) -> Result<Result<SecretValue, Failure>, WireError> {
     let mut wire = Wire::new(stream.try_clone().map_err(WireError::Io)?, HAND_OVER_LIMIT)
         .map_err(WireError::Io)?;
-    if wire.wait(PATIENCE, None)? != Waited::Ready {
-        return Err(WireError::Timeout(PATIENCE));
+    match wire.wait(PATIENCE, Some(stop))? {
+        Waited::Ready => {}
+        Waited::Interrupted => return Err(WireError::Closed),
+        Waited::TimedOut => return Err(WireError::Timeout(PATIENCE)),
     }
     if let Err(failure) = wire.read_answer()? {
         return Ok(Err(failure));
@@ -96,6 +109,20 @@ fn receive(stream: &mut UnixStream) -> Result<Result<SecretValue, Failure>, Wire
         (Ask::Unlock(_), mut secrets) if secrets.len() == 1 => Ok(Ok(secrets.remove(0))),
         _ => Err(WireError::Closed),
     }
+}
+
+/// Ends this process, in the way that puts the terminal back, once the other end is closed.
+fn end_with(stream: UnixStream) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("end".to_owned());
+    let watching = thread.spawn(move || {
+        let mut fds = [PollFd::new(&stream, PollFlags::empty())];
+        while poll(&mut fds, None).is_err() {}
+        let us = rustix::process::getpid();
+        // It fails for nobody.
+        let _sent = rustix::process::kill_process(us, Signal::TERM);
+    })?;
+    drop(watching);
+    Ok(())
 }
 
 /// The opener itself.
@@ -110,6 +137,7 @@ fn work(
     crate::sys::fds::close_copy(other_end);
     let mut go = [0];
     stream.read_exact(&mut go).map_err(WireError::Io)?;
+    end_with(stream.try_clone().map_err(WireError::Io)?).map_err(WireError::Io)?;
     let opened = open();
     let mut wire = Wire::new(stream, HAND_OVER_LIMIT).map_err(WireError::Io)?;
     let told = opened.as_ref().map(|_| Answer::plain(Reply::Done));

@@ -18,7 +18,7 @@
 //! Not given up: connections to the outside, which renewing tokens needs, and those to sockets in
 //! the file system, which no Landlock asks about.
 
-use crate::config::{Config, ProviderConfig, Share, UserPath};
+use crate::config::{Config, ProviderConfig, Share};
 use crate::daemon::place::make_folder;
 use crate::error::{Code, Failure};
 use crate::runtime::ground::agent_ids;
@@ -259,10 +259,9 @@ pub fn places(needs: &Needs<'_>) -> Vec<Place> {
         }
     }
     let home = std::env::home_dir();
-    for (file, is_vault) in other_vaults(needs.config, home.as_deref()) {
-        match file.parent() {
-            Some(folder) if is_vault => add(folder, Access::Read),
-            _ => add(&file, Access::Read),
+    for file in other_vaults(needs.config, home.as_deref()) {
+        if let Some(folder) = file.parent() {
+            add(folder, Access::Read);
         }
     }
     for path in SYSTEM {
@@ -304,19 +303,18 @@ fn own_files(needs: &Needs<'_>) -> Vec<PathBuf> {
     files
 }
 
-/// The vaults, and the identities that open them, of `vault` providers; true for a vault.
-fn other_vaults(config: &Config, home: Option<&Path>) -> Vec<(PathBuf, bool)> {
+/// The vaults of `vault` providers. The identities that open them the broker opens: other keys may
+/// lie beside them.
+fn other_vaults(config: &Config, home: Option<&Path>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for provider in config.providers.values() {
         let ProviderConfig::Vault(vault) = provider else {
             continue;
         };
-        let of = |path: &Option<UserPath>| path.as_ref().and_then(|path| path.expand(home));
-        if let Some(path) = of(&vault.path) {
-            files.extend(std::fs::canonicalize(&path).ok().map(|real| (real, true)));
-            files.push((path, true));
+        if let Some(path) = vault.path.as_ref().and_then(|path| path.expand(home)) {
+            files.extend(std::fs::canonicalize(&path));
+            files.push(path);
         }
-        files.extend(of(&vault.identity).map(|path| (path, false)));
     }
     files
 }
@@ -367,7 +365,6 @@ mod tests {
         std::fs::create_dir(root.join("vault/v.reseal.d")).unwrap();
         UnixListener::bind(&socket).unwrap();
         std::fs::read(root.join("other/o.reseal")).unwrap();
-        std::fs::read(root.join("identities/i")).unwrap();
         std::fs::read("/etc/hosts").unwrap();
         assert!(std::fs::read_dir("/sys/fs/cgroup").is_ok_and(|mut all| all.next().is_some()));
         std::fs::read(root.join("certificates/replaced")).unwrap();
@@ -385,7 +382,7 @@ mod tests {
         let read = |path: &Path| std::fs::read(path).map(drop);
         refused("shadow", read(Path::new("/etc/shadow")));
         refused("outside", read(&root.join("outside/kept")));
-        refused("beside an identity", read(&root.join("identities/other")));
+        refused("an identity", read(&root.join("identities/i")));
         refused("environments", read(Path::new("/proc/1/environ")));
         std::fs::read("/proc/1/stat").unwrap();
         if Path::new("/proc/kcore").exists() {
@@ -450,7 +447,6 @@ mod tests {
             "outside/kept",
             "other/o.reseal",
             "identities/i",
-            "identities/other",
             "certificates/real",
             "certificates/replaced",
         ] {
@@ -458,9 +454,6 @@ mod tests {
         }
         let config = serde_json::json!({"secrets": {"providers": {"other": {
             "source": "vault", "path": at("other/o.reseal"), "identity": at("identities/i"),
-        }, "piped": {
-            // A pipe, which no rule can be about.
-            "source": "vault", "path": at("other/p.reseal"), "identity": "/proc/self/fd/0",
         }}}});
         std::fs::write(at("config"), config.to_string()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -473,6 +466,8 @@ mod tests {
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(ROLE, format!("{} {port} {name}", root.path().display()))
             .env("SSL_CERT_FILE", at("certificates/real"))
+            // A pipe, which no rule can be about.
+            .env("SSL_CERT_DIR", "/proc/self/fd/0")
             .stdin(std::process::Stdio::piped())
             .output()
             .unwrap();

@@ -43,7 +43,8 @@ impl VaultValues for Values<'_> {
         refs: &[SecretRef],
     ) -> Vec<Result<SecretValue, Failure>> {
         if provider.path.is_some() {
-            return self.runtime.others.read(provider, refs);
+            let outside = self.runtime.outside.as_deref();
+            return self.runtime.others.read(provider, refs, outside);
         }
         let found = self
             .runtime

@@ -28,6 +28,12 @@ pub trait Outside: Send + Sync {
     /// The system refused, or nobody answers in time.
     fn open(&self, alias: &str, provider: &FileProvider) -> Result<OwnedFd, Unopened>;
 
+    /// Opens the identity file of the vault provider with this alias.
+    ///
+    /// # Errors
+    /// As [`Outside::open`].
+    fn open_identity(&self, alias: &str) -> Result<OwnedFd, Unopened>;
+
     /// Opens the config.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! nobody.
 
 use crate::sys::arena;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
@@ -14,6 +15,7 @@ use rustix::process::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// How often new descendants are looked for before those found are killed: each time, those found
 /// so far are stopped, so that they can't make more.
@@ -39,10 +41,27 @@ impl Forked {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Tells the child to end, as the end of this process would.
-    pub fn end(&self) {
+    /// Kills the child.
+    pub fn kill(&self) {
         // It may have ended already.
-        let _gone = pidfd_send_signal(&self.exit, Signal::TERM);
+        let _gone = pidfd_send_signal(&self.exit, Signal::KILL);
+    }
+
+    /// As [`Forked::reap`], for at most so long; false if it still runs then.
+    pub fn reap_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(&self.exit, PollFlags::IN)], left.as_ref()) {
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {
+                    self.reap();
+                    return true;
+                }
+            }
+        }
     }
 
     /// Waits for the child's end, and takes it off the list of processes.

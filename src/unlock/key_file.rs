@@ -10,6 +10,7 @@ use crate::sys::fds;
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -176,14 +177,36 @@ fn read_checked(path: &Path, max: usize, rule: &Rule) -> Result<SecretValue, Key
             source,
         },
     };
+    check_and_read(open(path).map_err(failed)?.into(), path, max, rule)
+}
+
+/// Opens a file for [`read_opened`].
+///
+/// # Errors
+/// The system refuses.
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
     // Without blocking, so that a named pipe is refused and not waited for.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let mut options = OpenOptions::new();
-    let mut file = options
-        .read(true)
-        .custom_flags(nonblock)
-        .open(path)
-        .map_err(failed)?;
+    let options = options.read(true).custom_flags(nonblock);
+    options.open(path).map(OwnedFd::from)
+}
+
+/// As [`read_private`], of a file that somebody else has opened with [`open`].
+pub fn read_opened(file: OwnedFd, path: &Path, max: usize) -> Result<SecretValue, KeyFileError> {
+    check_and_read(file.into(), path, max, &Rule::Private)
+}
+
+fn check_and_read(
+    mut file: File,
+    path: &Path,
+    max: usize,
+    rule: &Rule,
+) -> Result<SecretValue, KeyFileError> {
+    let failed = |source: io::Error| KeyFileError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let facts = file.metadata().map_err(failed)?;
     let us = rustix::process::geteuid().as_raw();
     let why = match (facts.is_file(), facts.uid(), facts.mode() & 0o077, rule) {

@@ -38,8 +38,8 @@ pub struct Given {
     pub key_file: Option<SecretValue>,
     /// Files with age identities.
     pub identities: Vec<PathBuf>,
-    /// Contents of identity files that were read already.
-    pub identity_data: Vec<SecretValue>,
+    /// Contents of identity files that were read already, and what errors call them.
+    pub identity_data: Vec<(String, SecretValue)>,
     /// Raw keys of 32 bytes.
     pub raw_keys: Vec<SecretValue>,
     /// The keyring of the system, and whether it may ask the person.
@@ -67,9 +67,11 @@ impl Given {
         if let Some(data) = found("reseal.passphrase", key_file::MAX_PASSPHRASE + 2)? {
             given.passphrase = Some(data.without_line_end());
         }
+        let name = "reseal.identity";
+        let identity = found(name, age::MAX_IDENTITY_FILE)?;
         given
             .identity_data
-            .extend(found("reseal.identity", age::MAX_IDENTITY_FILE)?);
+            .extend(identity.map(|data| (name.to_owned(), data)));
         if let Some(data) = found("reseal.key", key_file::MAX_KEY_TEXT)? {
             let path = folder.join("reseal.key");
             let key = key_file::parse_key(&data).ok_or(KeyFileError::NotAKey(path))?;
@@ -335,12 +337,8 @@ impl<'a> Opening<'a> {
         for path in &self.given.identities {
             identities.extend(age::load_identity_file(path, &mut prompt)?);
         }
-        for data in &self.given.identity_data {
-            identities.extend(age::load_identity_data(
-                data,
-                "reseal.identity",
-                &mut prompt,
-            )?);
+        for (place, data) in &self.given.identity_data {
+            identities.extend(age::load_identity_data(data, place, &mut prompt)?);
         }
         Ok(identities)
     }

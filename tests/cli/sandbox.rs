@@ -2,6 +2,8 @@
 //! and what becomes of hostile commands.
 
 use super::world::{Ran, World, mode};
+use age::secrecy::ExposeSecret;
+use age::x25519::Identity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::{Value, json};
@@ -427,4 +429,44 @@ fn a_detached_daemon_makes_the_folder_of_its_socket_as_open_as_it_is_shared() {
         assert_eq!(mode(socket.parent().unwrap()), folder_mode, "{share}");
         assert_eq!(mode(&socket), socket_mode, "{share}");
     }
+}
+
+/// Its content is another file's by then: what was allowed by its old one would not open it.
+#[test]
+fn an_identity_that_was_replaced_opens_its_vault_at_the_next_reload() {
+    let world = World::new();
+    let other = World::new();
+    other.store("shared", "from the other vault");
+    let (right, wrong) = (Identity::generate(), Identity::generate());
+    let recipient = right.to_public().to_string();
+    other
+        .with_passphrase(&["vault", "slot", "add", "recipient", &recipient])
+        .ok();
+    let text = |key: &Identity| key.to_string().expose_secret().to_owned();
+    let identity = world.private_file("identity", text(&right).as_bytes());
+    // It is somebody's whose fingerprint was checked.
+    write_config(&world, &json!({"vault": {"path": other.vault()}}));
+    let fingerprint = world.run(&["vault", "fingerprint"]).ok();
+    let fingerprint = fingerprint.text().trim();
+    world
+        .run(&["vault", "trust", fingerprint, "--identity", &identity])
+        .ok();
+    fs::write(&identity, text(&wrong)).unwrap();
+    let config = json!({
+        "secrets": {"providers": {"team": {
+            "source": "vault", "path": other.vault(), "identity": identity,
+        }}},
+        "models": {"providers": {"m": {
+            "apiKey": {"source": "vault", "provider": "team", "id": "shared"},
+        }}},
+    });
+    write_config(&world, &config);
+    world.unlock();
+    resolved(&world, "vault@team:shared").code(5);
+    let new = world.private_file("new", text(&right).as_bytes());
+    fs::rename(new, &identity).unwrap();
+    let report = world.run(&["--json", "secrets", "reload"]).ok().json();
+    assert_eq!(report["snapshot"]["state"], "active", "{report}");
+    let value = resolved(&world, "vault@team:shared").ok();
+    assert_eq!(value.text(), "from the other vault");
 }

@@ -2,6 +2,12 @@
 
 use super::world::{PASSPHRASE, World};
 use rexpect::session::{PtySession, spawn_command};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::termios::LocalModes;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 /// How long a prompt may take to come, in milliseconds: a bound for a hung program only.
 const PATIENCE: u64 = 60_000;
@@ -338,7 +344,7 @@ fn configure_walks_through_providers_and_values() {
     let config = r#"{"models": {"providers": {
         "groq": {"apiKey": "canary-groq-93b0f5a8"}, "openai": {"apiKey": "canary-openai-41c7"}}}}"#;
     let mut world = World::new();
-    std::fs::write(world.config(), config).unwrap();
+    fs::write(world.config(), config).unwrap();
     let (passphrase, plan) = (world.passphrase(), world.beside("plan.json"));
     let args = ["secrets", "configure", "--apply", "--plan-out", &plan];
     let args = [&args[..], &["--passphrase-file", &passphrase]].concat();
@@ -374,16 +380,16 @@ fn configure_walks_through_providers_and_values() {
     session.exp_string("[Enter/s/n/r/a/q]").unwrap();
     session.send_line("s").unwrap();
     session.exp_string("Carry it out now? [y/N]").unwrap();
-    assert_eq!(std::fs::read_to_string(world.config()).unwrap(), config);
+    assert_eq!(fs::read_to_string(world.config()).unwrap(), config);
     session.send_line("y").unwrap();
     let (rest, code) = end(session);
     assert_eq!(code, 0, "{rest}");
-    let text = std::fs::read_to_string(world.config()).unwrap();
+    let text = fs::read_to_string(world.config()).unwrap();
     assert!(
         !text.contains("canary-groq") && text.contains("canary-openai"),
         "{text}"
     );
-    let plan = std::fs::read_to_string(plan).unwrap();
+    let plan = fs::read_to_string(plan).unwrap();
     assert!(
         plan.contains("keys/groq") && !plan.contains("canary"),
         "{plan}"
@@ -398,10 +404,10 @@ fn configure_looks_for_a_running_runtime_before_it_asks() {
     let mut world = World::new();
     let claw = world.beside("claw");
     let agent = format!("{claw}/agents/main/agent");
-    std::fs::create_dir_all(&agent).unwrap();
-    std::fs::write(format!("{claw}/openclaw.json"), "{}").unwrap();
+    fs::create_dir_all(&agent).unwrap();
+    fs::write(format!("{claw}/openclaw.json"), "{}").unwrap();
     let lock = format!("{agent}/auth-profiles.json.lock");
-    std::fs::write(&lock, format!("{{\"pid\": {}}}", std::process::id())).unwrap();
+    fs::write(&lock, format!("{{\"pid\": {}}}", std::process::id())).unwrap();
     let walk = ["secrets", "configure", "--from", &claw];
     let (said, code) = end(at_terminal(&mut world, &walk));
     assert_eq!(code, 8, "{said}");
@@ -425,7 +431,7 @@ fn configure_looks_for_a_running_runtime_before_it_asks() {
 fn configure_puts_records_below_a_name() {
     let config = r#"{"models": {"providers": {"groq": {"apiKey": "canary-groq-93b0f5a8"}}}}"#;
     let mut world = World::new();
-    std::fs::write(world.config(), config).unwrap();
+    fs::write(world.config(), config).unwrap();
     let passphrase = world.passphrase();
     let args = [
         "secrets",
@@ -482,4 +488,52 @@ fn onboard_takes_a_newcomer_from_nothing_to_a_credential() {
         "{}",
         again.stderr
     );
+}
+
+#[test]
+fn a_daemon_that_is_ended_at_its_prompt_gives_the_terminal_back_before_it_ends() {
+    let mut world = World::new();
+    world.global.clear();
+    let daemon = world.command(&["daemon"]);
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", "echo \"process $$.\"; exec \"$0\" \"$@\""])
+        .arg(daemon.get_program())
+        .args(daemon.get_args());
+    let mut session = spawn_command(shell, Some(PATIENCE)).unwrap();
+    session.exp_string("process ").unwrap();
+    let pid: i32 = session.exp_string(".").unwrap().parse().unwrap();
+    session.exp_string("Passphrase of vault").unwrap();
+    let terminal = session.process_mut().get_file_handle().unwrap();
+    // Echo this library turns off itself; with it go lines and the keys that send signals.
+    let is_as_it_was = || {
+        let modes = rustix::termios::tcgetattr(&terminal).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ISIG)
+    };
+    assert!(!is_as_it_was());
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let is_opener = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        name.trim() != "reseal-broker"
+    };
+    let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let opener = children.into_iter().find(is_opener).unwrap();
+    let (daemon, opener) = (Pid::from_raw(pid).unwrap(), Pid::from_raw(opener).unwrap());
+    let ended = pidfd_open(daemon, PidfdFlags::empty()).unwrap();
+    let ends_within = |limit: Duration| {
+        let limit = Timespec::try_from(limit).unwrap();
+        poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)).unwrap() == 1
+    };
+    // What has to put the terminal back is not quick.
+    kill_process(opener, Signal::STOP).unwrap();
+    kill_process(daemon, Signal::TERM).unwrap();
+    assert!(
+        !ends_within(Duration::from_millis(300)),
+        "the terminal is still the prompt's"
+    );
+    kill_process(opener, Signal::CONT).unwrap();
+    assert!(ends_within(Duration::from_secs(60)), "it goes on");
+    assert!(is_as_it_was());
+    let status = format!("{:?}", session.process_mut().wait().unwrap());
+    assert!(status.starts_with("Signaled("), "{status}");
 }

@@ -1,6 +1,6 @@
 //! The daemon's side: one socket for each job, and no wait without an end.
 
-use super::{CONFIG_LIMIT, GRACE, Job, MAX_REQUEST, MAX_TOLD, Told};
+use super::{CONFIG_LIMIT, GRACE, Job, MAX_REQUEST, MAX_TOLD, Sort, Told};
 use crate::config::{ExecProvider, FileProvider, Hook};
 use crate::daemon::confirm::{Asker, Ends, Question, Said};
 use crate::daemon::wire::timespec;
@@ -37,7 +37,8 @@ struct Answer {
 }
 
 /// Why there is none.
-enum NoAnswer {
+#[derive(Debug)]
+pub(super) enum NoAnswer {
     /// Nobody is there to ask.
     Gone,
     /// The limit passed.
@@ -100,8 +101,8 @@ impl Client {
     }
 
     /// Sends a job; gives the socket for its answer. Once that is closed, the job ends.
-    fn send(&self, job: &Job) -> Result<UnixStream, NoAnswer> {
-        let mut stream = self.connect()?;
+    pub(super) fn send(&self, job: &Job) -> Result<UnixStream, NoAnswer> {
+        let mut stream = self.connect(job.sort())?;
         let json = serde_json::to_vec(job).map_err(|_| NoAnswer::Garbled)?;
         let len = u32::try_from(json.len()).map_err(|_| NoAnswer::Garbled)?;
         if json.len() > MAX_REQUEST {
@@ -119,14 +120,15 @@ impl Client {
     }
 
     /// A new socket, whose other end the broker gets.
-    fn connect(&self) -> Result<UnixStream, NoAnswer> {
+    fn connect(&self, sort: Sort) -> Result<UnixStream, NoAnswer> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let fds = [theirs.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        let byte = [IoSlice::new(b"j")];
+        let byte = [sort.byte()];
+        let byte = [IoSlice::new(&byte)];
         rustix::io::retry_on_intr(|| {
             sendmsg(&self.control, &byte, &mut control, SendFlags::NOSIGNAL)
         })?;
@@ -235,6 +237,11 @@ impl Outside for Client {
     fn open(&self, alias: &str, provider: &FileProvider) -> Result<OwnedFd, Unopened> {
         let alias = alias.to_owned();
         self.opened(&Job::Open { alias }, provider.timeout)
+    }
+
+    fn open_identity(&self, alias: &str) -> Result<OwnedFd, Unopened> {
+        let alias = alias.to_owned();
+        self.opened(&Job::Identity { alias }, CONFIG_LIMIT)
     }
 
     fn open_config(&self) -> Result<OwnedFd, Unopened> {

@@ -25,6 +25,7 @@ mod server;
 pub use client::Client;
 
 use crate::daemon::confirm::Question;
+use crate::daemon::gate::asking::MAX_OPEN as MAX_QUESTIONS;
 use crate::error::{Code, Failure};
 use crate::store::StateDir;
 use crate::sys::children::{self, Forked};
@@ -37,8 +38,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Jobs that are done at the same time; more are refused.
+/// Commands that run at the same time; more are refused.
 pub const MAX_JOBS: usize = 64;
+/// Files that are being opened at the same time; more are refused.
+pub const MAX_OPENS: usize = 32;
 /// The largest request in bytes: the refs of one run of a provider, at most 5 MiB as it gets them.
 pub const MAX_REQUEST: usize = 8 << 20;
 /// Processes and threads that one run of a command may have beyond what its user has anyway.
@@ -71,8 +74,54 @@ enum Job {
     Confirm { question: Question },
     /// The file of a file provider. Answer: [`Told::Done`] and a descriptor.
     Open { alias: String },
+    /// The identity file of a vault provider. Answer: as for a file.
+    Identity { alias: String },
     /// The config. Answer: [`Told::Done`] and a descriptor.
     Config,
+}
+
+/// What sort of job it is, which is said before the job itself. Each sort has places of its own: a
+/// file system that hangs keeps no command from running, nor does a person who thinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Command,
+    Question,
+    Open,
+}
+
+impl Sort {
+    const ALL: [Sort; 3] = [Sort::Command, Sort::Question, Sort::Open];
+
+    const fn byte(self) -> u8 {
+        match self {
+            Sort::Command => b'c',
+            Sort::Question => b'q',
+            Sort::Open => b'o',
+        }
+    }
+
+    fn of(byte: u8) -> Option<Self> {
+        Sort::ALL.into_iter().find(|sort| sort.byte() == byte)
+    }
+
+    /// How many there may be at the same time, and what they are called.
+    const fn places(self) -> (usize, &'static str) {
+        match self {
+            Sort::Command => (MAX_JOBS, "commands"),
+            Sort::Question => (MAX_QUESTIONS, "answers of persons"),
+            Sort::Open => (MAX_OPENS, "files"),
+        }
+    }
+}
+
+impl Job {
+    fn sort(&self) -> Sort {
+        match self {
+            Job::Exec { .. } | Job::Hook { .. } => Sort::Command,
+            Job::Confirm { .. } => Sort::Question,
+            Job::Open { .. } | Job::Identity { .. } | Job::Config => Sort::Open,
+        }
+    }
 }
 
 /// What came of it.

@@ -5,7 +5,7 @@
 //! any more, everything that descends from it is killed, in whatever session it hides; what a
 //! command leaves behind on success is left alone: it may have started an agent of its own.
 
-use super::{Job, MAX_JOBS, MAX_PROCESSES, MAX_REQUEST, Surroundings, Told};
+use super::{Job, MAX_PROCESSES, MAX_REQUEST, Sort, Surroundings, Told};
 use crate::config::{Config, ProviderConfig};
 use crate::daemon::confirm::{self, Question};
 use crate::daemon::gate::load;
@@ -18,6 +18,7 @@ use crate::source::{Context, file};
 use crate::store::files;
 use crate::sys::children::{self, Forked};
 use crate::sys::fds::close_all_but;
+use crate::unlock::key_file;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -42,42 +43,67 @@ const HOOK_EVENTS: [&str; 2] = ["changed", "signInNeeded"];
 /// Does jobs until the daemon has ended.
 pub(super) fn serve(control: &OwnedFd, surroundings: Surroundings) {
     let mut known = Known::new(surroundings);
-    let mut runners: Vec<Forked> = Vec::new();
+    let mut runners: Vec<Runner> = Vec::new();
     loop {
         let Ok(()) = wait(control, &runners) else {
             return;
         };
-        runners.retain(|runner| {
-            let ended = has_ended(runner);
+        runners.retain_mut(|runner| {
+            runner.end_if_left();
+            let ended = is_ready(&runner.process.exit(), PollFlags::IN);
             if ended {
-                runner.reap();
+                runner.process.reap();
             }
             !ended
         });
         match next_job(control) {
             Ok(None) => return,
-            Ok(Some(socket)) => begin(socket, &mut known, &mut runners),
+            Ok(Some((socket, sort))) => begin(socket, sort, &mut known, &mut runners),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => return,
         }
     }
 }
 
-fn wait(control: &OwnedFd, runners: &[Forked]) -> Result<(), Errno> {
-    let exits: Vec<_> = runners.iter().map(Forked::exit).collect();
+/// A process that does one job.
+struct Runner {
+    process: Forked,
+    sort: Sort,
+    /// The socket of whoever waits for it, of a runner that can't look for itself: opening a file
+    /// may hang in the kernel. One that runs a command looks, and ends what that has started.
+    asker: Option<UnixStream>,
+}
+
+impl Runner {
+    /// Kills it if nobody waits for it any more.
+    fn end_if_left(&mut self) {
+        if self
+            .asker
+            .as_ref()
+            .is_some_and(|asker| is_ready(asker, PollFlags::empty()))
+        {
+            self.process.kill();
+            self.asker = None;
+        }
+    }
+}
+
+fn wait(control: &OwnedFd, runners: &[Runner]) -> Result<(), Errno> {
+    let exits: Vec<_> = runners.iter().map(|runner| runner.process.exit()).collect();
+    let askers = runners.iter().filter_map(|runner| runner.asker.as_ref());
     let mut fds = vec![PollFd::new(control, PollFlags::IN)];
     fds.extend(exits.iter().map(|exit| PollFd::new(exit, PollFlags::IN)));
+    fds.extend(askers.map(|asker| PollFd::new(asker, PollFlags::empty())));
     rustix::io::retry_on_intr(|| poll(&mut fds, None)).map(drop)
 }
 
-fn has_ended(runner: &Forked) -> bool {
-    let exit = runner.exit();
+fn is_ready(fd: &impl AsFd, what: PollFlags) -> bool {
     let now = crate::daemon::wire::timespec(Duration::ZERO);
-    poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&now)).is_ok_and(|count| count > 0)
+    poll(&mut [PollFd::new(fd, what)], Some(&now)).is_ok_and(|count| count > 0)
 }
 
-/// The socket of the next job; `None` once the daemon is gone.
-fn next_job(control: &OwnedFd) -> Result<Option<UnixStream>, Errno> {
+/// The socket of the next job, and what sort it is; `None` once the daemon is gone.
+fn next_job(control: &OwnedFd) -> Result<Option<(UnixStream, Sort)>, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -94,28 +120,34 @@ fn next_job(control: &OwnedFd) -> Result<Option<UnixStream>, Errno> {
     for message in rights.drain() {
         if let RecvAncillaryMessage::ScmRights(mut sockets) = message
             && let Some(socket) = sockets.next()
+            && let Some(sort) = Sort::of(byte[0])
         {
-            return Ok(Some(socket.into()));
+            return Ok(Some((socket.into(), sort)));
         }
     }
     Err(Errno::AGAIN)
 }
 
-fn begin(socket: UnixStream, known: &mut Known, runners: &mut Vec<Forked>) {
+fn begin(socket: UnixStream, sort: Sort, known: &mut Known, runners: &mut Vec<Runner>) {
     let busy = |text: String| Told::failed(Failure::new(Code::SourceUnavailable, text), true);
-    if runners.len() >= MAX_JOBS {
-        let text = format!("{MAX_JOBS} commands and files are being waited for already");
+    let (places, what) = sort.places();
+    if runners.iter().filter(|runner| runner.sort == sort).count() >= places {
+        let text = format!("{places} {what} are being waited for already");
         return tell(&socket, &busy(text), None, &[]);
     }
     known.look();
     let forked = children::fork(|| {
         if close_all_but(&[socket.as_raw_fd()]).is_ok() {
-            run(&socket, known);
+            run(&socket, sort, known);
         }
         libc::EXIT_SUCCESS
     });
     match forked {
-        Ok(runner) => runners.push(runner),
+        Ok(process) => runners.push(Runner {
+            process,
+            sort,
+            asker: (sort == Sort::Open).then_some(socket),
+        }),
         Err(error) => tell(
             &socket,
             &busy(format!("no process for a command: {error}")),
@@ -181,18 +213,23 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 /// One job, from its request to its answer.
-fn run(socket: &UnixStream, known: &Known) {
+fn run(socket: &UnixStream, sort: Sort, known: &Known) {
     let limits = socket
         .set_read_timeout(Some(WIRE_LIMIT))
         .and_then(|()| socket.set_write_timeout(Some(WIRE_LIMIT)));
     let Ok(job) = limits.and_then(|()| read_job(socket)) else {
         return;
     };
+    // It has the place of another sort.
+    if job.sort() != sort {
+        return;
+    }
     match job {
         Job::Exec { alias, ids } => exec(socket, known, &alias, &ids),
         Job::Hook { message } => hook(socket, known, &message),
         Job::Confirm { question } => ask_person(socket, known, &question),
         Job::Open { alias } => answer_file(socket, open(known, &alias)),
+        Job::Identity { alias } => answer_file(socket, open_identity(known, &alias)),
         Job::Config => {
             let opened = files::open(&known.surroundings.config);
             let told = |error: io::Error| Told::System(error.raw_os_error().unwrap_or(libc::EIO));
@@ -348,6 +385,20 @@ fn open(known: &Known, alias: &str) -> Result<OwnedFd, Told> {
         return Err(Told::System(libc::ENOENT));
     };
     file::open(&path).map_err(|error| Told::System(error.raw_os_error()))
+}
+
+fn open_identity(known: &Known, alias: &str) -> Result<OwnedFd, Told> {
+    let failed = |failure| Told::failed(failure, false);
+    let identity = match provider(known, Source::Vault, alias).map_err(failed)? {
+        ProviderConfig::Vault(provider) => provider.identity,
+        _ => return Err(Told::System(libc::EINVAL)),
+    };
+    let path = identity.and_then(|path| path.expand(std::env::home_dir().as_deref()));
+    let Some(path) = path else {
+        return Err(Told::System(libc::ENOENT));
+    };
+    let opened = key_file::open(&path);
+    opened.map_err(|error| Told::System(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 fn answer_file(socket: &UnixStream, opened: Result<OwnedFd, Told>) {

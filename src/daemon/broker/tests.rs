@@ -13,10 +13,15 @@ const ROLE: &str = "RESEAL_TEST_BROKER";
 
 /// A broker is forked before there is a secret: each test is this program, started again.
 fn in_child(test: &str) -> Option<tempfile::TempDir> {
+    in_child_of(Command::new(std::env::current_exe().unwrap()), test)
+}
+
+/// As [`in_child`], started by a command that has a program behind it.
+fn in_child_of(mut starter: Command, test: &str) -> Option<tempfile::TempDir> {
     if std::env::var_os(ROLE).is_some() {
         return Some(tempfile::tempdir().unwrap());
     }
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = starter
         .args(["--exact", &format!("daemon::broker::tests::{test}")])
         .args(["--nocapture", "--test-threads=1"])
         .env(ROLE, "1")
@@ -223,7 +228,7 @@ fn one_job_over_the_limit_is_refused() {
         let refused = refused.unwrap_err();
         assert_eq!(refused.failure.code, Code::SourceUnavailable);
         assert!(
-            refused.failure.message.starts_with("64 commands"),
+            refused.failure.message.starts_with("64 commands are"),
             "{refused}"
         );
         assert!(refused.may_pass);
@@ -283,4 +288,89 @@ fn secrets_that_are_held_already_keep_it_from_starting() {
     };
     let refused = start(surroundings).unwrap_err();
     assert_eq!(refused.code, Code::DaemonUnavailable);
+}
+
+/// A file system that answers nothing, for a program started in it, which finds its place in
+/// `RESEAL_TEST_HUNG`.
+const HUNG: &str = "set -e; exec 3<>/dev/fuse; \
+    mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hung \"$RESEAL_TEST_HUNG\"; \
+    exec \"$0\" \"$@\"";
+
+#[test]
+fn files_that_hang_keep_no_command_from_running_and_end_with_whoever_waits() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let mut starter = Command::new("unshare");
+    starter
+        .args(["--mount", "/bin/sh", "-c", HUNG])
+        .arg(std::env::current_exe().unwrap());
+    if std::env::var_os(ROLE).is_none() {
+        starter.env("RESEAL_TEST_HUNG", place.path());
+    }
+    let name = "files_that_hang_keep_no_command_from_running_and_end_with_whoever_waits";
+    let Some(folder) = in_child_of(starter, name) else {
+        return;
+    };
+    let hung = std::env::var_os("RESEAL_TEST_HUNG").unwrap();
+    let folder = folder.path();
+    let (command, file) = (folder.join("command"), folder.join("file"));
+    script(&command, "cat");
+    std::fs::write(&file, "content").unwrap();
+    write_config(
+        folder,
+        serde_json::json!({
+            "op": {"source": "exec", "command": command},
+            "hung": {"source": "file", "path": Path::new(&hung).join("x")},
+            "mounted": {"source": "file", "path": file},
+        }),
+    );
+    let client = broker(folder);
+    let alias = "hung".to_owned();
+    let job = Job::Open { alias };
+    // As many as there were places for all sorts of jobs together.
+    let waiting: Vec<_> = (0..MAX_JOBS).map(|_| client.send(&job).unwrap()).collect();
+    let provider = provider(folder);
+    assert!(client.exec("op", &["x"], &provider).is_ok());
+    let limits = crate::config::FileProvider {
+        path: crate::config::UserPath::new("/none").unwrap(),
+        mode: crate::config::FileMode::Json,
+        timeout: Duration::from_secs(60),
+        max_bytes: 1,
+        allow_insecure_path: false,
+    };
+    let Err(Unopened::Refused(failure)) = client.open("mounted", &limits) else {
+        panic!("one file over the limit was opened");
+    };
+    assert!(failure.message.starts_with("32 files are"), "{failure}");
+    drop(waiting);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while client.open("mounted", &limits).is_err() {
+        assert!(std::time::Instant::now() < deadline, "they wait still");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_job_in_the_place_of_another_sort_is_not_done() {
+    assert!(
+        Sort::ALL
+            .into_iter()
+            .all(|sort| Sort::of(sort.byte()) == Some(sort))
+    );
+    assert_eq!(Sort::of(b'j'), None);
+    let alias = String::new;
+    let exec = Job::Exec {
+        alias: alias(),
+        ids: Vec::new(),
+    };
+    assert_eq!(exec.sort(), Sort::Command);
+    for open in [
+        Job::Open { alias: alias() },
+        Job::Identity { alias: alias() },
+        Job::Config,
+    ] {
+        assert_eq!(open.sort(), Sort::Open);
+    }
 }

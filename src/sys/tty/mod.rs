@@ -23,7 +23,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why a prompt gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +148,32 @@ pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() && c != '\n' { '?' } else { c })
         .collect()
+}
+
+/// Holds back what would end this process while another one has the terminal for it. Whatever came
+/// is raised again when this is dropped.
+pub struct Lent {
+    signals: Signals,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Lent {
+    /// Lends the terminal.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn begin() -> io::Result<Self> {
+        let one = ONE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Self {
+            signals: Signals::catch_ends()?,
+            _one: one,
+        })
+    }
+
+    /// Readable once something has come.
+    pub fn came(&self) -> BorrowedFd<'_> {
+        self.signals.wake()
+    }
 }
 
 /// Only one prompt at a time: the terminal's settings and the signal handlers are the process's.

@@ -41,6 +41,19 @@ pub(super) struct Signals {
 impl Signals {
     /// Starts catching. Signals that the process ignores stay ignored.
     pub(super) fn catch() -> io::Result<Self> {
+        Self::catch_those(&CAUGHT)
+    }
+
+    /// As [`Signals::catch`], but for what stops the process until it is continued.
+    pub(super) fn catch_ends() -> io::Result<Self> {
+        let ends: Vec<_> = CAUGHT
+            .into_iter()
+            .filter(|signal| !is_stop(*signal))
+            .collect();
+        Self::catch_those(&ends)
+    }
+
+    fn catch_those(caught: &[libc::c_int]) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         WAKE.store(write.as_raw_fd(), Ordering::SeqCst);
         let mut signals = Self {
@@ -48,7 +61,7 @@ impl Signals {
             _write: write,
             before: Vec::with_capacity(CAUGHT.len()),
         };
-        for signal in CAUGHT {
+        for signal in caught.iter().copied() {
             let before = current(signal)?;
             if before.sa_sigaction != libc::SIG_IGN {
                 let mut ours = before;
