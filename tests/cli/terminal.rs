@@ -490,6 +490,16 @@ fn onboard_takes_a_newcomer_from_nothing_to_a_credential() {
     );
 }
 
+/// A stopped process, which goes on whatever becomes of the test.
+struct GoesOn(Pid);
+
+impl Drop for GoesOn {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
 #[test]
 fn a_daemon_that_is_ended_at_its_prompt_gives_the_terminal_back_before_it_ends() {
     let mut world = World::new();
@@ -526,6 +536,7 @@ fn a_daemon_that_is_ended_at_its_prompt_gives_the_terminal_back_before_it_ends()
     };
     // What has to put the terminal back is not quick.
     kill_process(opener, Signal::STOP).unwrap();
+    let _goes_on = GoesOn(opener);
     kill_process(daemon, Signal::TERM).unwrap();
     assert!(
         !ends_within(Duration::from_millis(300)),

@@ -142,15 +142,16 @@ impl Questions {
         }
         let keep = Process::of(wanted.caller).map_or(Duration::ZERO, |_| how.keep);
         let question = question(wanted, keep);
-        if confirm::text(&question).is_none() {
-            return Asked::no(Why::TooMuch);
-        }
         let whose = [Whose::User(wanted.caller.peer.uid)].into_iter();
         let whose = whose.chain(wanted.grants.iter().cloned().map(Whose::Grant));
         let turn = match self.begin(whose.collect(), Instant::now()) {
             Ok(turn) => turn,
             Err(why) => return Asked::no(why),
         };
+        // After the quiet, so that whoever asks again and again costs little.
+        if confirm::text(&question).is_none() {
+            return Asked::no(Why::TooMuch);
+        }
         let said = asker.confirm(&question, how.timeout, ends);
         let now = Instant::now();
         turn.close(said, now);
