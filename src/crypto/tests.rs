@@ -1,10 +1,10 @@
 //! Our calls of the primitives against published vectors: Wycheproof, the RFCs, the draft.
 
+use super::derive::*;
 use super::hash::{equal, expand, extract, mac};
 use super::passphrase::{StretchError, stretch};
 use super::{aead, make_bytes};
-use crate::crypto::derive::Record;
-use crate::secret::Key;
+use crate::secret::{Key, Purpose, SecretValue};
 use data_encoding::HEXLOWER;
 use wycheproof::TestResult;
 
@@ -170,4 +170,101 @@ fn random_bytes_come_from_the_argument() {
     };
     assert_eq!(make_bytes::<3>(&mut count), [1, 2, 3]);
     assert_eq!(make_bytes::<2>(&mut count), [4, 5]);
+}
+
+/// `N` bytes that count upwards from `first`.
+fn counting<const N: usize>(first: u8) -> [u8; N] {
+    std::array::from_fn(|i| first + i as u8)
+}
+
+fn shown<P: Purpose>(key: &Key<P>) -> String {
+    HEXLOWER.encode(key.expose())
+}
+
+/// The formulas of the format, computed with Python's hmac and hashlib.
+#[test]
+fn derivations_are_those_of_another_implementation() {
+    let (vault, id) = (counting::<16>(0x80), counting::<16>(0xa0));
+    let epoch = 0x0102_0304;
+    let root = Key::build(|out| *out = counting(0x40));
+    let prk = derive_prk(&counting(0x10), &root);
+    let sub = [
+        shown(&prk),
+        shown(&derive_sub_key::<HeaderMac>(&prk, &vault, epoch)),
+        shown(&derive_sub_key::<IndexSeal>(&prk, &vault, epoch)),
+        shown(&derive_sub_key::<RemoteMac>(&prk, &vault, epoch)),
+        HEXLOWER.encode(&derive_commit(&prk, &vault, epoch)),
+    ];
+    let expected = [
+        "a7f33b6938e258966f9f46da533d28b861f5d85e1e9581d69263e26476456409",
+        "e6fd56c3be009eca76b25c53ce81630d94b5f362df5291adf2a53eb881c8c984",
+        "b9317370c43fd494721fdd232b92a2697e5612cfaa4ad370f34dd0f7e96aba05",
+        "614c3da3826c42de8127b081501066a7245c24298173839d648634153fe460b9",
+        "e056b0c9e183583cd55b16e278f564a75343f15f802ab9429ab211c49488e463",
+    ];
+    assert_eq!(sub, expected);
+
+    let values: Key<ValueRoot> = derive_sub_key(&prk, &vault, epoch);
+    let record = derive_record(&values, &id, 0x0102_0304_0506_0708, &counting(0xc0));
+    let (wrap, commit) = derive_wrap(&vault, &id, b"secret", b"reseal/1/slot\0context");
+    assert_eq!(
+        [shown(&record), shown(&wrap), HEXLOWER.encode(&commit)],
+        [
+            "164dca6225cb9e023f9c94eb42d2811579476f1d4e57d748b9c72972b8ca065c",
+            "601a51ecd07d23d4cfc2034bfdca7380bb04eb32803343fd82303907fd4739af",
+            "f0dd3b026739e8ebf27fa931a4528dd63c2862c20b96efb92c45f00e9c023d08",
+        ]
+    );
+
+    let anchor: Key<AnchorMac> = derive_sub_key(&prk, &vault, epoch);
+    let token = SecretValue::copy_of(b"refresh-token");
+    let digest = derive_capability_digest(&SecretValue::copy_of(b"capability"));
+    let of_the_vault = derive_fingerprint(&vault, &derive_commit(&prk, &vault, epoch));
+    assert_eq!(
+        [
+            shown(&derive_trail(&anchor)),
+            HEXLOWER.encode(&derive_intent_tag(&anchor, &token)),
+            HEXLOWER.encode(&digest),
+            HEXLOWER.encode(&of_the_vault),
+        ],
+        [
+            "070b3b4c47b7659f32522340417483b70f029fb11e6c00421220277a9ea1fdb1",
+            "5afaa23d72f9d11bf6dcc0b3e1fbd33e",
+            "38a5be91af79d7e5ba9809bf383c699b6864ee50446239fe56a45e32b84638fe",
+            "95b044f50acf77b09f689e103c271876331d9553",
+        ]
+    );
+    assert_eq!(derive_recovery_check(b"code"), 0x3176e);
+}
+
+#[test]
+fn a_mac_is_that_of_its_parts_and_its_purpose() {
+    let prk = derive_prk(&counting(0x10), &Key::build(|out| *out = counting(0x40)));
+    let vault = counting(0x80);
+    let log: Key<LogMac> = derive_sub_key(&prk, &vault, 0x0102_0304);
+    let tag = derive_mac(&log, &[b"one", b"two"]);
+    assert_eq!(
+        HEXLOWER.encode(&tag),
+        "60f6961c7c7aafdc6905c7b860ed5bc1c294047d698fd81f78b741d8dc5a2e60"
+    );
+    assert!(mac_matches(&log, &[b"onetwo"], &tag));
+    assert!(!mac_matches(&log, &[b"onetwo"], &tag[..31]));
+    assert!(!mac_matches(&log, &[b"onetw"], &tag));
+    let header: Key<HeaderMac> = derive_sub_key(&prk, &vault, 0x0102_0304);
+    assert!(!mac_matches(&header, &[b"onetwo"], &tag));
+}
+
+#[test]
+fn a_key_file_follows_the_stretched_passphrase() {
+    let passphrase = SecretValue::copy_of(&[1; 32]);
+    let alone = derive_stretched(&passphrase, None, &[2; 32], (32, 3, 4)).unwrap();
+    let key_file = SecretValue::copy_of(b"of the key file");
+    let both = derive_stretched(&passphrase, Some(&key_file), &[2; 32], (32, 3, 4)).unwrap();
+    assert_eq!(
+        HEXLOWER.encode(alone.expose()),
+        "c7be9e260baba611e64c4aab1620e5381840a36e22e95647cb634264e7532a16"
+    );
+    assert_eq!(both.expose(), [alone.expose(), key_file.expose()].concat());
+    let refused = derive_stretched(&passphrase, None, &[2; 32], (7, 1, 1)).err();
+    assert_eq!(refused, Some(StretchError::Cost));
 }

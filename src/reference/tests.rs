@@ -56,6 +56,7 @@ fn the_text_form() {
         assert_eq!(parsed.to_string(), text);
     }
     assert_eq!(reference("vault@default:a").to_string(), "vault:a");
+    assert_eq!(format!("{:?}", reference("env@b:A")), "SecretRef(env@b:A)");
     let record = reference("vault:openai/default").record().unwrap();
     assert_eq!(
         SecretRef::to_record(&record),
@@ -102,8 +103,45 @@ fn ids_at_and_past_their_limits() {
     assert!(!Source::Exec.takes(&name(257)));
     assert!(Source::File.takes(&format!("/{}", name(MAX_FILE_ID - 1))));
     assert!(!Source::File.takes(&format!("/{}", name(MAX_FILE_ID))));
-    let long = format!("file@f:/{}", name(MAX_REF_TEXT));
-    assert_eq!(long.parse::<SecretRef>(), Err(RefError::TooLong));
+    let alias = "a".repeat(crate::name::MAX_ALIAS);
+    let longest = format!("file@{alias}:/{}", name(MAX_FILE_ID - 1));
+    assert_eq!(reference(&longest).id().len(), MAX_FILE_ID);
+    let no_ref = |len: usize| format!("{longest:x<len$}").parse::<SecretRef>();
+    assert_eq!(no_ref(1096), Err(RefError::Id(Source::File)));
+    assert_eq!(no_ref(1097), Err(RefError::TooLong));
+}
+
+#[test]
+fn an_id_that_does_not_fit_is_told_the_rule_of_its_source() {
+    for (text, rule) in [
+        ("vault:/", "is a record name"),
+        ("env:a", "is an environment name, [A-Z][A-Z0-9_]{0,127}"),
+        (
+            "file:a",
+            "is a JSON pointer that starts with /, or the word value",
+        ),
+        (
+            "exec:/",
+            "is [A-Za-z0-9][A-Za-z0-9._:/#-]{0,255} without a segment . or ..",
+        ),
+    ] {
+        let error = text.parse::<SecretRef>().unwrap_err().to_string();
+        assert!(error.ends_with(rule), "{error}");
+    }
+}
+
+#[test]
+fn refs_are_in_order_of_source_provider_and_id() {
+    let texts = [
+        "vault@a:b",
+        "vault@b:a",
+        "vault@b:b",
+        "env@a:A",
+        "file@a:/a",
+        "exec@a:a",
+    ];
+    let refs = texts.map(reference);
+    assert!(refs.is_sorted() && refs.windows(2).all(|pair| pair[0] < pair[1]));
 }
 
 #[test]
@@ -263,8 +301,13 @@ fn errors_and_debug_hold_no_value() {
     let text = format!("A={CANARY}\nB=\"{CANARY}");
     let error = env_file(&text, &Defaults::default()).unwrap_err();
     assert!(!format!("{error:?} {error}").contains("canary"));
-    let entries = env_file(&format!("A={CANARY}"), &Defaults::default()).unwrap();
-    assert!(!format!("{entries:?}").contains("canary"));
+    let text = format!("A={CANARY}\nB=secretref:vault:b");
+    let entries = env_file(&text, &Defaults::default()).unwrap();
+    assert_eq!(
+        format!("{entries:?}"),
+        "[EnvEntry { name: \"A\", value: [Text(20 bytes)], line: 1 }, \
+         EnvEntry { name: \"B\", value: [Ref(vault:b)], line: 2 }]"
+    );
 }
 
 #[test]
@@ -378,6 +421,16 @@ fn env_file_errors_name_the_line() {
     assert!(env_file(&many, &Defaults::default()).is_ok());
     let error = env_file(&format!("{many}A=1\n"), &Defaults::default()).unwrap_err();
     assert_eq!(error.problem, Problem::TooMany);
+    let refs = |count: usize| format!("A={}\n", "{{secretref:vault:a}}".repeat(count));
+    let half = MAX_EMBEDDED_REFS / 2;
+    let many = format!("{}{}", refs(half), refs(half));
+    assert!(env_file(&many, &Defaults::default()).is_ok());
+    let error = env_file(&format!("{many}{}", refs(1)), &Defaults::default()).unwrap_err();
+    assert_eq!((error.line, error.problem), (3, Problem::TooMany));
+    let large = "#".repeat(embedded::MAX_TEXT);
+    assert_eq!(env_file(&large, &Defaults::default()), Ok(Vec::new()));
+    let error = env_file(&format!("{large}#"), &Defaults::default()).unwrap_err();
+    assert_eq!(error.problem, Problem::TooLarge);
 }
 
 #[test]
