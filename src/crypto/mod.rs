@@ -11,6 +11,8 @@ pub mod derive;
 pub mod hash;
 pub mod passphrase;
 
+use crate::sys::registers;
+
 /// Randomness as an argument of the pure core.
 pub trait Random {
     /// Fills a buffer with random bytes.
@@ -33,11 +35,13 @@ pub fn make_bytes<const N: usize>(rng: &mut dyn Random) -> [u8; N] {
 /// How much of the stack is overwritten after a call that had a key on it, in bytes.
 const BLEACH: usize = 16 * 1024;
 
-/// Overwrites the stack below the caller, where the call before left copies of its key.
+/// Overwrites the stack below the caller and the vector registers, where the call before left
+/// copies of its key and of what it decrypted.
 #[inline(never)]
 pub(crate) fn bleach() {
     let mut below = [0u8; BLEACH];
     std::hint::black_box(&mut below);
+    registers::wipe();
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 pub mod json;
 
 use crate::sys::arena::LockedBytes;
+use crate::sys::registers;
 use secrecy::{ExposeSecret, SecretBox};
 use std::fmt;
 use std::io::{self, Read};
@@ -26,7 +27,10 @@ pub struct SecretValue(Arc<SecretBox<LockedBytes>>);
 impl SecretValue {
     /// Copies bytes into locked memory. The caller wipes its own copy.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        Self::build(bytes.len(), |target| target.copy_from_slice(bytes))
+        let copy = Self::build(bytes.len(), |target| target.copy_from_slice(bytes));
+        // Copying takes the way through them.
+        registers::wipe();
+        copy
     }
 
     /// Makes a value of `len` bytes in place: `fill` gets zeroed locked memory.

@@ -15,6 +15,7 @@ pub mod harden;
 pub mod landlock;
 pub mod peer;
 pub mod random;
+pub mod registers;
 pub mod seccomp;
 pub mod signals;
 pub mod spawn;

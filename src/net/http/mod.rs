@@ -20,7 +20,7 @@ use crate::oauth::address::Class;
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::request::{HttpAnswer, HttpRequest, Method};
 use crate::secret::SecretValue;
-use crate::sys::clock;
+use crate::sys::{clock, registers};
 use crate::time::{MAX_DURATION, UnixMs};
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -200,11 +200,12 @@ impl Http for Client {
     }
 }
 
-/// Overwrites the stack below the caller.
+/// Overwrites the stack below the caller, and the vector registers.
 #[inline(never)]
 fn bleach() {
     let mut below = [0u8; BLEACH];
     std::hint::black_box(&mut below);
+    registers::wipe();
 }
 
 /// What the server wants to be shown, as far as it is text and within the limit.
