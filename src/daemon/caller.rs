@@ -9,7 +9,7 @@ use crate::sys::peer::{self, Peer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 pub const FRESH: Duration = Duration::from_secs(60);
 /// The most of a file under `/proc` that is read, in bytes.
 const MAX_PROC: usize = unit::MAX_CGROUP;
+/// What such a file mostly fits into, in bytes: the kernel makes its text anew at each read.
+const USUAL_PROC: usize = 1024;
 
 /// The other end of a connection, and what it has shown on it.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ impl Caller {
     /// Looks at a connected socket.
     pub fn of(stream: &UnixStream, peer: Peer) -> Self {
         let process = peer::process_of(stream).ok();
-        let found = process.and_then(|process| Found::of(&process));
+        let found = process.and_then(|process| Found::of(&process, peer.pid));
         let (unit, started) = found.map_or((None, None), |found| (found.unit, found.started));
         Self {
             peer,
@@ -78,11 +80,10 @@ struct Found {
 }
 
 impl Found {
-    fn of(process: &OwnedFd) -> Option<Self> {
-        let info = read(&format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
-        let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-        // 0 and -1: of another pid namespace, and ended.
-        let pid: u32 = line.trim().parse().ok().filter(|pid| *pid > 0)?;
+    /// `pid` is of `SO_PEERCRED`, `process` of `SO_PEERPIDFD`: the kernel takes both of the same.
+    fn of(process: &OwnedFd, pid: i32) -> Option<Self> {
+        // 0: of another pid namespace.
+        let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0)?;
         let cgroup = read(&format!("/proc/{pid}/cgroup"));
         let stat = read(&format!("/proc/{pid}/stat"));
         lives(process).then(|| Self {
@@ -111,7 +112,7 @@ fn started(stat: &str) -> Option<u64> {
 }
 
 fn read(path: &str) -> Option<String> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(USUAL_PROC);
     let mut file = File::open(path).ok()?.take(MAX_PROC as u64);
     file.read_to_string(&mut text).ok()?;
     Some(text)
