@@ -12,7 +12,19 @@ mod mcp {
     pub mod server;
 }
 
+/// A desktop with a keyring.
+#[path = "."] // Else its files would be looked for in a folder of its name.
+mod keyring {
+    use reseal::keyring::{Asking, Bus, Keyring};
+
+    // Each user of the fixture takes what it needs.
+    #[allow(dead_code)]
+    #[path = "../src/keyring/fixture.rs"]
+    pub mod fixture;
+}
+
 mod fast_agent {
+    mod entries;
     mod lists;
     mod python;
 }

@@ -21,7 +21,7 @@ fn script(name: &str) -> PathBuf {
     tests.join(name)
 }
 
-fn opaque() -> Options {
+pub fn opaque() -> Options {
     Options {
         opaque: true,
         ..Options::default()
