@@ -3,22 +3,45 @@
 //! Logged: start, end and its reason, reloads and their outcome, refused peers (user and process
 //! id), connections that broke the protocol (an error text of ours, no byte of what they sent).
 //! Never logged: requests, names, values, anything received.
+//!
+//! Invariant: a log stops nothing, and no client fills it: there is a limit for the lines of a
+//! minute, and a line is left out where nobody reads on. What was left out is counted, and told
+//! with the next line.
 
 use crate::sys::clock;
 use crate::time::UnixMs;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The longest log file in bytes. When a line would not fit, the file starts anew.
 pub const MAX_LOG: u64 = 256 << 10;
 
+/// The most lines in one [`WINDOW`]: clients cause lines, and must not drive out what others wrote.
+pub const MAX_LINES: u32 = 256;
+/// For how long lines are counted.
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// The longest line in bytes: as much as a pipe takes whole, or not at all.
+const MAX_LINE: usize = 4096;
+
 /// Where lines go.
 #[derive(Debug)]
-pub struct Log(Mutex<Sink>);
+pub struct Log(Mutex<Lines>);
+
+#[derive(Debug)]
+struct Lines {
+    sink: Sink,
+    /// When the window began, and how many lines it has.
+    window: Option<(Instant, u32)>,
+    /// Lines that were left out since the last that was written.
+    left_out: u64,
+}
 
 #[derive(Debug)]
 enum Sink {
@@ -33,7 +56,7 @@ enum Sink {
 impl Log {
     /// Lines without a time, to stderr.
     pub fn stderr() -> Self {
-        Self(Mutex::new(Sink::Stderr))
+        Self::to(Sink::Stderr)
     }
 
     /// Lines with a time, appended to a file of mode 0600.
@@ -44,17 +67,74 @@ impl Log {
         let file = File::from(fd);
         rustix::fs::fchmod(&file, mode)?;
         let len = file.metadata()?.len();
-        Ok(Self(Mutex::new(Sink::File { file, len })))
+        Ok(Self::to(Sink::File { file, len }))
     }
 
-    /// Writes one line. A log that can't be written stops nothing.
-    pub fn line(&self, message: fmt::Arguments<'_>) {
-        let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = match &mut *sink {
-            Sink::Stderr => writeln!(io::stderr(), "reseal: {message}"),
-            Sink::File { file, len } => append(file, len, message),
-        };
+    fn to(sink: Sink) -> Self {
+        Self(Mutex::new(Lines {
+            sink,
+            window: None,
+            left_out: 0,
+        }))
     }
+
+    /// Writes one line. A log that can't be written, or that nobody reads, stops nothing.
+    pub fn line(&self, message: fmt::Arguments<'_>) {
+        self.line_at(message, Instant::now());
+    }
+
+    fn line_at(&self, message: fmt::Arguments<'_>, now: Instant) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lines.has_room(now) {
+            lines.left_out += 1;
+            return;
+        }
+        if lines.left_out > 0 {
+            let left_out = lines.left_out;
+            let told = lines.sink.write(format_args!("{left_out} lines left out"));
+            if told.is_ok() {
+                lines.left_out = 0;
+            }
+        }
+        if lines.sink.write(message).is_err() {
+            lines.left_out += 1;
+        }
+    }
+}
+
+impl Lines {
+    /// Counts a line; false if the window has as many as it takes.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let window = self.window.filter(|(since, _)| now.duration_since(*since) < WINDOW);
+        let (since, count) = window.unwrap_or((now, 0));
+        self.window = Some((since, count.saturating_add(1)));
+        count < MAX_LINES
+    }
+}
+
+impl Sink {
+    fn write(&mut self, message: fmt::Arguments<'_>) -> io::Result<()> {
+        match self {
+            Sink::Stderr => write_at_once(&io::stderr(), message),
+            Sink::File { file, len } => append(file, len, message),
+        }
+    }
+}
+
+/// Writes a line to a pipe, a socket or a terminal if that takes it now.
+fn write_at_once(mut to: impl AsFd + Write, message: fmt::Arguments<'_>) -> io::Result<()> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut line = format!("reseal: {message}");
+    line.truncate(line.floor_char_boundary(MAX_LINE - 1));
+    line.push('\n');
+    // A pipe that is ready takes as much as a line whole; only this thread writes to it.
+    if poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&now))? == 0 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    to.write_all(line.as_bytes())
 }
 
 fn append(file: &mut File, len: &mut u64, message: fmt::Arguments<'_>) -> io::Result<()> {
@@ -133,5 +213,36 @@ mod tests {
         log.line(format_args!("{long}"));
         log.line(format_args!("{long}"));
         assert!(std::fs::metadata(&path).unwrap().len() <= MAX_LOG);
+    }
+
+    #[test]
+    fn lines_over_the_limit_of_a_minute_are_left_out_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = Log::file(&path).unwrap();
+        let start = Instant::now();
+        for n in 0..MAX_LINES + 3 {
+            log.line_at(format_args!("line {n}."), start);
+        }
+        let written = || std::fs::read_to_string(&path).unwrap();
+        assert!(written().contains(&format!("line {}.", MAX_LINES - 1)));
+        assert!(!written().contains(&format!("line {MAX_LINES}.")));
+        log.line_at(format_args!("later"), start + WINDOW);
+        let end: Vec<String> = written().lines().rev().take(2).map(str::to_owned).collect();
+        assert!(end[0].ends_with(" later") && end[1].ends_with(" 3 lines left out"), "{end:?}");
+    }
+
+    #[test]
+    fn a_line_is_left_out_where_nobody_reads_on() {
+        let (reader, writer) = io::pipe().unwrap();
+        let long = "x".repeat(2 * MAX_LINE);
+        let write = || write_at_once(&writer, format_args!("{long}"));
+        let written = (0..1000).take_while(|_| write().is_ok()).count();
+        assert!((1..1000).contains(&written), "{written}");
+        assert_eq!(write().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let mut line = vec![0; MAX_LINE];
+        io::Read::read_exact(&mut &reader, &mut line).unwrap();
+        assert!(line.starts_with(b"reseal: xxx") && line.ends_with(b"x\n"));
+        write().unwrap();
     }
 }
