@@ -6,10 +6,14 @@
 
 #![allow(clippy::unwrap_used)] // A test that can not go on panics.
 
+#[path = "faults/disk.rs"]
+mod disk;
 #[path = "faults/hostile.rs"]
 mod hostile;
 #[path = "faults/inject.rs"]
 mod inject;
+#[path = "faults/loop_fs.rs"]
+mod loop_fs;
 #[path = "faults/moving.rs"]
 mod moving;
 #[path = "faults/power_cut.rs"]

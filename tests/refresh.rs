@@ -8,6 +8,7 @@ mod program;
 mod scanner;
 
 mod refresh {
+    mod faults;
     mod issuer;
     mod memory;
     mod tokens;

@@ -223,13 +223,16 @@ fn quickstart_shows_the_recovery_code_once_where_the_docs_say() {
     }
 }
 
-/// Each library costs every start of every command: that of mathematics was a fourth of `secrets get`.
+/// Each library costs every start of every command: that of mathematics was a fourth of
+/// `secrets get`.
 #[test]
 fn the_program_loads_the_c_library_and_no_other() {
     let output = Command::new("readelf").arg("-d").arg(BIN).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let needed = said.lines().filter(|line| line.contains("(NEEDED)"));
-    let needed: Vec<&str> = needed.filter_map(|line| line.split(['[', ']']).nth(1)).collect();
+    let needed: Vec<&str> = needed
+        .filter_map(|line| line.split(['[', ']']).nth(1))
+        .collect();
     assert!(needed.contains(&"libc.so.6"), "{said}");
     for library in needed {
         // The second unwinds the stack, the third is the loader itself.

@@ -40,7 +40,73 @@ fn killed_at_every_call(
             points += 1;
         }
     }
+    eprintln!("{args:?}: killed at {points} calls");
     points
+}
+
+/// Runs `act` with an error of the system at the first, second, third … call of each kind until no
+/// call is left, and lets `check` look at the vault after each, with what the program said.
+fn failed_at_every_call(
+    world: &World,
+    args: &[&str],
+    input: &str,
+    mut check: impl FnMut(&World, &str, &std::process::Output),
+) {
+    let log = world.state.join("strace.log");
+    let mut points = 0;
+    for call in WRITING {
+        for at in 1.. {
+            assert!(at < 200, "still failing after 200 calls of {call}");
+            let error = if points % 2 == 0 { "EIO" } else { "ENOSPC" };
+            let fault = format!("{call}:error={error}:when={at}");
+            let (trace, inject) = (format!("trace={call}"), format!("inject={fault}"));
+            let options = ["-o", log.to_str().unwrap(), "-e", &trace, "-e", &inject];
+            let output = feed(world.traced(&options, args), input);
+            let told = text(&output.stderr);
+            assert!(!told.contains("panicked"), "{fault}: {told}");
+            check(world, &fault, &output);
+            if !std::fs::read_to_string(&log)
+                .unwrap()
+                .contains("(INJECTED)")
+            {
+                assert!(output.status.success(), "{fault}: {told}");
+                break;
+            }
+            points += 1;
+        }
+    }
+    eprintln!("{args:?}: {points} calls failed");
+    assert!(points > 5, "only {points} faults: is strace at work?");
+}
+
+#[test]
+fn a_write_of_which_any_one_call_fails_is_whole_or_absent() {
+    let world = World::new();
+    assert!(world.set("other", "stays"));
+    assert!(world.set("record", "old"));
+    let set = ["secrets", "set", "record"];
+    failed_at_every_call(&world, &set, "new", |world, fault, output| {
+        let value = world.get("record").expect("the record is there");
+        let stored = value == "new" || (value == "old" && !output.status.success());
+        assert!(stored, "{fault}: {value}, {}", text(&output.stderr));
+        assert_eq!(world.get("other").as_deref(), Some("stays"), "{fault}");
+        world.verify();
+        assert!(world.set("record", "old"), "{fault}: the next write works");
+    });
+}
+
+#[test]
+fn a_compaction_or_a_rekey_of_which_any_one_call_fails_loses_nothing() {
+    for command in [["vault", "compact"], ["vault", "rekey"]] {
+        let world = World::new();
+        assert!(world.set("record", "one"));
+        assert!(world.set("record", "two"));
+        failed_at_every_call(&world, &command, "", |world, fault, _| {
+            assert_eq!(world.get("record").as_deref(), Some("two"), "{fault}");
+            world.verify();
+            assert!(world.set("other", "later"), "{fault}: the next write works");
+        });
+    }
 }
 
 #[test]

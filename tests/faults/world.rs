@@ -85,10 +85,12 @@ impl World {
     /// The value of a record.
     pub fn get(&self, name: &str) -> Option<String> {
         let output = self.command(&["secrets", "get", name]).output().unwrap();
-        output
-            .status
-            .success()
-            .then(|| text(&output.stdout).trim_end().to_owned())
+        if !output.status.success() {
+            // A test that fails shows it.
+            eprintln!("get {name}: {}", text(&output.stderr));
+            return None;
+        }
+        Some(text(&output.stdout).trim_end().to_owned())
     }
 
     /// The version of each record, by name.

@@ -59,6 +59,12 @@ pub struct State {
 }
 
 impl Issuer {
+    /// Forgets every token, and grants from the first generation again.
+    pub fn begin_anew(&self) {
+        let mut state = self.state();
+        (state.generation, state.came) = (0, 0);
+    }
+
     /// One without TLS.
     pub fn start(lifetime: u64) -> Arc<Self> {
         Self::serve(lifetime, None)

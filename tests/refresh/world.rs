@@ -68,7 +68,8 @@ impl World {
         self.key.to_str().unwrap().to_owned()
     }
 
-    fn sign_in(&self, auth: ClientAuth, age: u64, lifetime: u64) {
+    /// Signs in once more, with the tokens of the first generation.
+    pub fn sign_in(&self, auth: ClientAuth, age: u64, lifetime: u64) {
         let secret = |text: String| SecretValue::copy_of(text.as_bytes());
         let client = ClientOf {
             auth,
