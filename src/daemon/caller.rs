@@ -9,7 +9,7 @@ use crate::sys::peer::{self, Peer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ impl Caller {
     /// Looks at a connected socket.
     pub fn of(stream: &UnixStream, peer: Peer) -> Self {
         let process = peer::process_of(stream).ok();
-        let found = process.and_then(|process| Found::of(&process, peer.pid));
+        let found = process.and_then(|process| Found::of(&process));
         let (unit, started) = found.map_or((None, None), |found| (found.unit, found.started));
         Self {
             peer,
@@ -80,10 +80,12 @@ struct Found {
 }
 
 impl Found {
-    /// `pid` is of `SO_PEERCRED`, `process` of `SO_PEERPIDFD`: the kernel takes both of the same.
-    fn of(process: &OwnedFd, pid: i32) -> Option<Self> {
-        // 0: of another pid namespace.
-        let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0)?;
+    fn of(process: &OwnedFd) -> Option<Self> {
+        // Its number where this /proc was mounted, which need not be that of `SO_PEERCRED`.
+        let info = read(&format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+        let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+        // 0 and -1: of another pid namespace, and ended.
+        let pid: u32 = line.trim().parse().ok().filter(|pid| *pid > 0)?;
         let cgroup = read(&format!("/proc/{pid}/cgroup"));
         let stat = read(&format!("/proc/{pid}/stat"));
         lives(process).then(|| Self {

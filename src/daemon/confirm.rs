@@ -69,6 +69,8 @@ pub enum Said {
     Left,
     /// The vault is being locked.
     Locked,
+    /// There was no place for the question: nobody saw it.
+    Busy,
 }
 
 /// What ends a question before it is answered.

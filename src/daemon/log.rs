@@ -4,9 +4,9 @@
 //! id), connections that broke the protocol (an error text of ours, no byte of what they sent).
 //! Never logged: requests, names, values, anything received.
 //!
-//! Invariant: a log stops nothing, and no client fills it: there is a limit for the lines of a
-//! minute, and a line is left out where nobody reads on. What was left out is counted, and told
-//! with the next line.
+//! Invariant: there is a limit for the lines that clients cause in a minute, and a line is left out
+//! where nobody reads on. What was left out is counted, and told with the next line. (A terminal
+//! that takes a part of a line can still be waited for.)
 
 use crate::sys::clock;
 use crate::time::UnixMs;
@@ -17,13 +17,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest log file in bytes. When a line would not fit, the file starts anew.
 pub const MAX_LOG: u64 = 256 << 10;
 
-/// The most lines in one [`WINDOW`]: clients cause lines, and must not drive out what others wrote.
+/// The most lines that clients cause in one [`WINDOW`].
 pub const MAX_LINES: u32 = 256;
 /// For how long lines are counted.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -80,32 +80,48 @@ impl Log {
 
     /// Writes one line. A log that can't be written, or that nobody reads, stops nothing.
     pub fn line(&self, message: fmt::Arguments<'_>) {
-        self.line_at(message, Instant::now());
+        self.lines().write(message);
     }
 
-    fn line_at(&self, message: fmt::Arguments<'_>, now: Instant) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lines.has_room(now) {
-            lines.left_out += 1;
-            return;
-        }
-        if lines.left_out > 0 {
-            let left_out = lines.left_out;
-            let told = lines.sink.write(format_args!("{left_out} lines left out"));
-            if told.is_ok() {
-                lines.left_out = 0;
-            }
-        }
-        if lines.sink.write(message).is_err() {
+    /// Writes one line that a client caused, if there is room for such lines now.
+    pub fn line_of_client(&self, message: fmt::Arguments<'_>) {
+        self.line_of_client_at(message, Instant::now());
+    }
+
+    fn line_of_client_at(&self, message: fmt::Arguments<'_>, now: Instant) {
+        let mut lines = self.lines();
+        if lines.has_room(now) {
+            lines.write(message);
+        } else {
             lines.left_out += 1;
         }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lines {
+    /// Writes a line, after how many were left out before it.
+    fn write(&mut self, message: fmt::Arguments<'_>) {
+        if self.left_out > 0 {
+            let left_out = self.left_out;
+            let told = self.sink.write(format_args!("{left_out} lines left out"));
+            if told.is_ok() {
+                self.left_out = 0;
+            }
+        }
+        if self.sink.write(message).is_err() {
+            self.left_out += 1;
+        }
+    }
+
     /// Counts a line; false if the window has as many as it takes.
     fn has_room(&mut self, now: Instant) -> bool {
-        let window = self.window.filter(|(since, _)| now.duration_since(*since) < WINDOW);
+        let window = self
+            .window
+            .filter(|(since, _)| now.duration_since(*since) < WINDOW);
         let (since, count) = window.unwrap_or((now, 0));
         self.window = Some((since, count.saturating_add(1)));
         count < MAX_LINES
@@ -130,7 +146,7 @@ fn write_at_once(mut to: impl AsFd + Write, message: fmt::Arguments<'_>) -> io::
     let mut line = format!("reseal: {message}");
     line.truncate(line.floor_char_boundary(MAX_LINE - 1));
     line.push('\n');
-    // A pipe that is ready takes as much as a line whole; only this thread writes to it.
+    // A pipe that is ready takes as much as a line whole.
     if poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&now))? == 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
@@ -216,20 +232,26 @@ mod tests {
     }
 
     #[test]
-    fn lines_over_the_limit_of_a_minute_are_left_out_and_counted() {
+    fn lines_of_clients_over_the_limit_of_a_minute_are_counted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let log = Log::file(&path).unwrap();
         let start = Instant::now();
         for n in 0..MAX_LINES + 3 {
-            log.line_at(format_args!("line {n}."), start);
+            log.line_of_client_at(format_args!("line {n}."), start);
         }
         let written = || std::fs::read_to_string(&path).unwrap();
         assert!(written().contains(&format!("line {}.", MAX_LINES - 1)));
         assert!(!written().contains(&format!("line {MAX_LINES}.")));
-        log.line_at(format_args!("later"), start + WINDOW);
+        log.line(format_args!("its own"));
+        assert!(written().contains(" 3 lines left out\n") && written().contains(" its own\n"));
+        log.line_of_client_at(format_args!("and one"), start);
+        log.line_of_client_at(format_args!("later"), start + WINDOW);
         let end: Vec<String> = written().lines().rev().take(2).map(str::to_owned).collect();
-        assert!(end[0].ends_with(" later") && end[1].ends_with(" 3 lines left out"), "{end:?}");
+        assert!(
+            end[0].ends_with(" later") && end[1].ends_with(" 1 lines left out"),
+            "{end:?}"
+        );
     }
 
     #[test]
@@ -240,8 +262,9 @@ mod tests {
         let written = (0..1000).take_while(|_| write().is_ok()).count();
         assert!((1..1000).contains(&written), "{written}");
         assert_eq!(write().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        let mut line = vec![0; MAX_LINE];
-        io::Read::read_exact(&mut &reader, &mut line).unwrap();
+        let mut lines = vec![0; written * MAX_LINE];
+        io::Read::read_exact(&mut &reader, &mut lines).unwrap();
+        let line = &lines[..MAX_LINE];
         assert!(line.starts_with(b"reseal: xxx") && line.ends_with(b"x\n"));
         write().unwrap();
     }

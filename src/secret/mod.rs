@@ -27,16 +27,15 @@ pub struct SecretValue(Arc<SecretBox<LockedBytes>>);
 impl SecretValue {
     /// Copies bytes into locked memory. The caller wipes its own copy.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let copy = Self::build(bytes.len(), |target| target.copy_from_slice(bytes));
-        // Copying takes the way through them.
-        registers::wipe();
-        copy
+        Self::build(bytes.len(), |target| target.copy_from_slice(bytes))
     }
 
     /// Makes a value of `len` bytes in place: `fill` gets zeroed locked memory.
     pub fn build(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
         let mut bytes = LockedBytes::zeroed(len);
         fill(bytes.as_mut_slice());
+        // Copying takes the way through them.
+        registers::wipe();
         Self(Arc::new(SecretBox::new(Box::new(bytes))))
     }
 
@@ -46,7 +45,9 @@ impl SecretValue {
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut bytes = LockedBytes::zeroed(len);
-        fill(bytes.as_mut_slice())?;
+        let filled = fill(bytes.as_mut_slice());
+        registers::wipe();
+        filled?;
         Ok(Self(Arc::new(SecretBox::new(Box::new(bytes)))))
     }
 

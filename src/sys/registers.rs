@@ -36,7 +36,7 @@ mod imp {
                     "vpxord zmm30, zmm30, zmm30",
                     "vpxord zmm31, zmm31, zmm31",
                     clobber_abi("C"),
-                    options(nomem, nostack, preserves_flags),
+                    options(nostack, preserves_flags),
                 );
             }
         }
@@ -46,7 +46,7 @@ mod imp {
                 asm!(
                     "vzeroall",
                     clobber_abi("C"),
-                    options(nomem, nostack, preserves_flags),
+                    options(nostack, preserves_flags),
                 );
             }
             return;
@@ -71,7 +71,7 @@ mod imp {
                 "pxor xmm14, xmm14",
                 "pxor xmm15, xmm15",
                 clobber_abi("C"),
-                options(nomem, nostack, preserves_flags),
+                options(nostack, preserves_flags),
             );
         }
     }
@@ -111,7 +111,7 @@ mod imp {
                 "movi v30.2d, #0",
                 "movi v31.2d, #0",
                 clobber_abi("C"),
-                options(nomem, nostack, preserves_flags),
+                options(nostack, preserves_flags),
             );
         }
     }

@@ -24,15 +24,14 @@ impl Daemon {
         assert!(world.set("a", VALUE));
         let mut command = world.command(&["daemon"]);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        // Nobody reads on while clients cause lines: the pipe is full soon.
-        rustix::pipe::fcntl_setpipe_size(&stderr, 4096).unwrap();
-        let mut log = BufReader::new(stderr);
+        let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("serving") {
             line.clear();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "the daemon ended");
         }
+        // Nobody reads on while clients cause lines: the pipe is full soon.
+        rustix::pipe::fcntl_setpipe_size(log.get_ref(), 4096).unwrap();
         Self { world, child, log }
     }
 

@@ -152,7 +152,7 @@ impl Client {
                 failure: Failure::new(code, message),
                 may_pass,
             }),
-            Told::Declined | Told::System(_) => Err(Refused {
+            Told::Declined | Told::Busy | Told::System(_) => Err(Refused {
                 failure: NoAnswer::Garbled.into(),
                 may_pass: false,
             }),
@@ -168,7 +168,7 @@ impl Client {
             (Told::Failed { code, message, .. }, _) => {
                 Err(Unopened::Refused(Failure::new(code, message)))
             }
-            (Told::Done, None) | (Told::Declined, _) => {
+            (Told::Done, None) | (Told::Declined | Told::Busy, _) => {
                 Err(Unopened::Refused(NoAnswer::Garbled.into()))
             }
         }
@@ -188,6 +188,7 @@ impl Asker for Client {
         match receive(&mut stream, deadline, 0).map(|answer| answer.told) {
             Ok(Told::Done) => Said::Yes,
             Ok(Told::Declined) => Said::No,
+            Ok(Told::Busy) => Said::Busy,
             Ok(Told::Failed { .. } | Told::System(_)) | Err(_) => Said::Nobody,
         }
     }

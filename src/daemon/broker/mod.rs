@@ -108,7 +108,8 @@ impl Sort {
     const fn places(self) -> (usize, &'static str) {
         match self {
             Sort::Command => (MAX_JOBS, "commands"),
-            Sort::Question => (MAX_QUESTIONS, "answers of persons"),
+            // One that was answered may still be ending what its program has started.
+            Sort::Question => (2 * MAX_QUESTIONS, "answers of persons"),
             Sort::Open => (MAX_OPENS, "files"),
         }
     }
@@ -130,6 +131,8 @@ impl Job {
 enum Told {
     Done,
     Declined,
+    /// There is no place for a question: nobody saw it.
+    Busy,
     Failed {
         code: Code,
         message: String,

@@ -129,7 +129,12 @@ fn next_job(control: &OwnedFd) -> Result<Option<(UnixStream, Sort)>, Errno> {
 }
 
 fn begin(socket: UnixStream, sort: Sort, known: &mut Known, runners: &mut Vec<Runner>) {
-    let busy = |text: String| Told::failed(Failure::new(Code::SourceUnavailable, text), true);
+    let busy = |text: String| match sort {
+        Sort::Question => Told::Busy,
+        Sort::Command | Sort::Open => {
+            Told::failed(Failure::new(Code::SourceUnavailable, text), true)
+        }
+    };
     let (places, what) = sort.places();
     if runners.iter().filter(|runner| runner.sort == sort).count() >= places {
         let text = format!("{places} {what} are being waited for already");

@@ -76,6 +76,18 @@ struct State {
     kept: Vec<Kept>,
 }
 
+impl State {
+    /// Why nobody is asked for one of these now, and for how long.
+    fn quiet_for(&self, whose: &[Whose], now: Instant) -> Option<Why> {
+        let quiet = whose.iter().filter_map(|whose| self.quiet.get(whose));
+        let longest = quiet.max_by_key(|quiet| quiet.until)?;
+        (now < longest.until).then(|| Why::Quiet {
+            declined: longest.declined,
+            left: longest.until - now,
+        })
+    }
+}
+
 /// For whom nobody is asked.
 #[derive(Clone, Copy)]
 struct Quiet {
@@ -140,18 +152,24 @@ impl Questions {
                 _turn: None,
             };
         }
-        let keep = Process::of(wanted.caller).map_or(Duration::ZERO, |_| how.keep);
+        let keep = keep_for(wanted, how);
         let question = question(wanted, keep);
         let whose = [Whose::User(wanted.caller.peer.uid)].into_iter();
-        let whose = whose.chain(wanted.grants.iter().cloned().map(Whose::Grant));
-        let turn = match self.begin(whose.collect(), Instant::now()) {
-            Ok(turn) => turn,
-            Err(why) => return Asked::no(why),
-        };
-        // After the quiet, so that whoever asks again and again costs little.
+        let whose: Vec<Whose> = whose
+            .chain(wanted.grants.iter().cloned().map(Whose::Grant))
+            .collect();
+        // In this order: in the quiet whoever asks again and again costs little, and what can't be
+        // asked takes nobody's turn.
+        if let Some(why) = self.state().quiet_for(&whose, Instant::now()) {
+            return Asked::no(why);
+        }
         if confirm::text(&question).is_none() {
             return Asked::no(Why::TooMuch);
         }
+        let turn = match self.begin(whose, Instant::now()) {
+            Ok(turn) => turn,
+            Err(why) => return Asked::no(why),
+        };
         let said = asker.confirm(&question, how.timeout, ends);
         let now = Instant::now();
         turn.close(said, now);
@@ -163,6 +181,7 @@ impl Questions {
             Said::No => (Err(Why::Declined), Answer::Declined),
             Said::Nobody | Said::Left => (Err(Why::Unanswered), Answer::Unanswered),
             Said::Locked => (Err(Why::Locked), Answer::Unanswered),
+            Said::Busy => (Err(Why::Asking), Answer::Unanswered),
         };
         Asked {
             outcome,
@@ -193,14 +212,8 @@ impl Questions {
         state
             .quiet
             .retain(|_, quiet| now < quiet.until + LONGEST_QUIET);
-        let quiet = whose.iter().filter_map(|whose| state.quiet.get(whose));
-        let longest = quiet.max_by_key(|quiet| quiet.until).copied();
-        if let Some(Quiet {
-            until, declined, ..
-        }) = longest.filter(|quiet| now < quiet.until)
-        {
-            let left = until - now;
-            return Err(Why::Quiet { declined, left });
+        if let Some(why) = state.quiet_for(&whose, now) {
+            return Err(why);
         }
         let shared = |(_, open): &(u64, Vec<Whose>)| open.iter().any(|one| whose.contains(one));
         let waiting: usize = state.open.iter().map(|(_, open)| open.len()).sum();
@@ -272,8 +285,8 @@ impl Turn<'_> {
         for whose in &self.whose {
             match said {
                 Said::Yes => drop(state.quiet.remove(whose)),
-                // Nobody will be asked any more.
-                Said::Locked => {}
+                // Nobody will be asked any more; or nobody saw the question.
+                Said::Locked | Said::Busy => {}
                 Said::No | Said::Nobody | Said::Left => {
                     let before = state.quiet.get(whose).map(|quiet| quiet.step * 2);
                     let step = before.map_or(FIRST_QUIET, |step| step.min(LONGEST_QUIET));
@@ -295,6 +308,15 @@ impl Drop for Turn<'_> {
         state.open.retain(|(number, _)| *number != self.number);
         drop(state);
         self.questions.ended.notify_all();
+    }
+}
+
+/// For how long a yes would be kept: not where one process can't be told from another, and not for
+/// what changes the vault, of which each time is another.
+fn keep_for(wanted: &Wanted<'_>, how: &Confirm) -> Duration {
+    match Process::of(wanted.caller) {
+        Some(_) if wanted.verb != Verb::Admin => how.keep,
+        _ => Duration::ZERO,
     }
 }
 

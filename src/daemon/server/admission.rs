@@ -96,7 +96,7 @@ fn turn_away(shared: &Shared, wire: Wire, caller: &Caller) {
     if shared.gate.book().turned_away(caller) {
         shared
             .log
-            .line(format_args!("refused process {pid} of user {uid}"));
+            .line_of_client(format_args!("refused process {pid} of user {uid}"));
     }
     let text = format!("the daemon has nothing for user {uid}");
     say(wire, Failure::new(Code::DaemonPeer, text));

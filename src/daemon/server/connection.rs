@@ -30,7 +30,7 @@ pub(super) fn serve(shared: &Shared, slot: &mut Slot, mut wire: Wire, mut caller
             let pid = caller.peer.pid;
             shared
                 .log
-                .line(format_args!("connection of process {pid} ended: {error}"));
+                .line_of_client(format_args!("connection of process {pid} ended: {error}"));
         }
     }
 }

@@ -215,6 +215,36 @@ fn what_is_kept_is_bounded_and_ends_when_the_grants_change() {
 }
 
 #[test]
+fn a_yes_to_a_change_of_the_vault_counts_once_whatever_the_config_says() {
+    let person = Arc::new(Person::who_says(Said::Yes));
+    let questions = Questions::by(Arc::clone(&person) as Arc<dyn Asker>);
+    let process = caller(1, Some(100));
+    let change = Wanted {
+        op: "put",
+        verb: Verb::Admin,
+        ..wanted(&process, &["vault:a"])
+    };
+    for number in 1..3 {
+        let asked = questions.ask(&change, Some(&how(MINUTE)), &Ends::default());
+        let confirmed = Answered::new(Answer::Confirmed, number);
+        assert_eq!((asked.outcome, asked.answered), (Ok(()), Some(confirmed)));
+    }
+    assert!(person.asked().iter().all(|question| question.keep_ms == 0));
+}
+
+#[test]
+fn a_question_that_nobody_saw_brings_no_quiet() {
+    let person = Arc::new(Person::who_says(Said::Busy));
+    let questions = Questions::by(person);
+    let process = caller(1, Some(100));
+    for _ in 0..2 {
+        let wanted = wanted(&process, &["vault:a"]);
+        let asked = questions.ask(&wanted, Some(&how(MINUTE)), &Ends::default());
+        assert_eq!(asked.outcome, Err(Why::Asking));
+    }
+}
+
+#[test]
 fn what_could_not_be_shown_whole_is_not_asked() {
     let person = Arc::new(Person::who_says(Said::Yes));
     let questions = Questions::by(Arc::clone(&person) as Arc<dyn Asker>);
@@ -226,6 +256,13 @@ fn what_could_not_be_shown_whole_is_not_asked() {
         &Ends::default(),
     );
     assert_eq!((asked.outcome, asked.answered), (Err(Why::TooMuch), None));
+    // It took nobody's turn, and in somebody's turn it is what it is.
+    assert_eq!(questions.state().last, 0);
+    let turn = questions.begin(whose(1, "g"), Instant::now());
+    let wanted_much = wanted(&process, &many);
+    let asked = questions.ask(&wanted_much, Some(&how(MINUTE)), &Ends::default());
+    assert_eq!(asked.outcome, Err(Why::TooMuch));
+    drop(turn);
     let asked = questions.ask(&wanted(&process, &["vault:a"]), None, &Ends::default());
     assert_eq!(
         (asked.outcome, asked.answered),
