@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod idp;
+#[path = "scanner/program.rs"]
+mod program;
 
 #[allow(dead_code)] // Made for tests/mcp.rs, which uses all of it.
 mod mcp {
