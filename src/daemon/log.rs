@@ -78,7 +78,7 @@ impl Log {
         }))
     }
 
-    /// Writes one line. A log that can't be written, or that nobody reads, stops nothing.
+    /// Writes one line. A log that can't be written, or a pipe that nobody reads, stops nothing.
     pub fn line(&self, message: fmt::Arguments<'_>) {
         self.lines().write(message);
     }
