@@ -19,6 +19,7 @@ mod cli {
     mod doctor;
     mod doctor_openclaw;
     mod grants;
+    mod kernels;
     mod keyring;
     mod launching;
     mod memory;

@@ -22,10 +22,11 @@ use crate::config::{Config, ProviderConfig, Share};
 use crate::daemon::place::make_folder;
 use crate::error::{Code, Failure};
 use crate::runtime::ground::agent_ids;
-use crate::runtime::service::SandboxStatus;
+use crate::runtime::service::{Lack, SandboxStatus};
 use crate::store::StateDir;
 use crate::sys::landlock::{self, Access, Place};
 use crate::sys::seccomp;
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -108,17 +109,18 @@ pub fn enter(needs: &Needs<'_>) -> Result<SandboxStatus, Failure> {
             Failure::new(Code::DaemonUnavailable, text)
         }
     };
-    Ok(SandboxStatus {
+    let status = SandboxStatus {
         write_xor_execute: seccomp::write_xor_execute().is_ok(),
         wide: around.wide(needs.state.root(), &places),
-        landlock: landlock::enforce(&places, abstract_sockets).map_err(refused("Landlock"))?,
-        seccomp: match seccomp::is_available() {
-            true => seccomp::enforce().map(|()| true),
-            false => Ok(false),
-        }
-        .map_err(refused("filters of system calls"))?,
-        broker: None,
-    })
+        ..available()
+    };
+    if let Some(abi) = status.landlock {
+        landlock::enforce(abi, &places, abstract_sockets).map_err(refused("Landlock"))?;
+    }
+    if status.seccomp {
+        seccomp::enforce().map_err(refused("filters of system calls"))?;
+    }
+    Ok(status)
 }
 
 /// Gives up what only making the socket needs: listening, modes and owners by path.
@@ -213,12 +215,23 @@ impl Around {
 
 /// What the kernel could take away, for when no daemon runs to tell.
 pub fn available() -> SandboxStatus {
+    let (landlock, seccomp) = (landlock::abi(), seccomp::probe());
     SandboxStatus {
         write_xor_execute: seccomp::knows_write_xor_execute(),
-        landlock: landlock::abi(),
-        seccomp: seccomp::is_available(),
+        landlock_lack: landlock.as_ref().err().map(lack),
+        landlock: landlock.ok(),
+        seccomp_lack: seccomp.as_ref().err().map(lack),
+        seccomp: seccomp.is_ok(),
         broker: None,
         wide: Vec::new(),
+    }
+}
+
+fn lack(error: &std::io::Error) -> Lack {
+    match Errno::from_io_error(error) {
+        None | Some(Errno::NOSYS | Errno::INVAL) => Lack::NotBuilt,
+        Some(Errno::OPNOTSUPP) => Lack::Off,
+        Some(_) => Lack::Refused,
     }
 }
 
@@ -226,14 +239,17 @@ pub fn available() -> SandboxStatus {
 pub fn text(status: &SandboxStatus) -> String {
     let landlock = status.landlock.map(|abi| format!("Landlock version {abi}"));
     let broker = status.broker.map(|pid| format!("broker process {pid}"));
-    let or_none = |has: bool, what: &str| match has {
-        true => what.to_owned(),
-        false => format!("no {what} in this kernel"),
+    let or_none = |has: bool, what: &str, lack: Option<Lack>| match lack {
+        _ if has => what.to_owned(),
+        Some(Lack::Off) => format!("no {what} (off in this kernel)"),
+        Some(Lack::Refused) => format!("no {what} (refused by what surrounds this process)"),
+        Some(Lack::NotBuilt) | None => format!("no {what} in this kernel"),
     };
+    let guard = "guard of executable memory";
     let mut parts = vec![
-        landlock.unwrap_or_else(|| or_none(false, "Landlock")),
-        or_none(status.seccomp, "seccomp"),
-        or_none(status.write_xor_execute, "guard of executable memory"),
+        landlock.unwrap_or_else(|| or_none(false, "Landlock", status.landlock_lack)),
+        or_none(status.seccomp, "seccomp", status.seccomp_lack),
+        or_none(status.write_xor_execute, guard, None),
         broker.unwrap_or_else(|| "no broker".to_owned()),
     ];
     parts.extend(
@@ -483,7 +499,9 @@ mod tests {
     fn what_the_kernel_lacks_is_said() {
         let mut status = SandboxStatus {
             landlock: Some(7),
+            landlock_lack: None,
             seccomp: true,
+            seccomp_lack: None,
             write_xor_execute: true,
             broker: Some(12),
             wide: Vec::new(),
@@ -495,6 +513,11 @@ mod tests {
         status.broker = None;
         let none = "no Landlock in this kernel, no seccomp in this kernel, \
                     guard of executable memory, no broker";
+        assert_eq!(text(&status), none);
+        status.landlock_lack = Some(Lack::Off);
+        status.seccomp_lack = Some(Lack::Refused);
+        let none = "no Landlock (off in this kernel), no seccomp (refused by what surrounds this \
+                    process), guard of executable memory, no broker";
         assert_eq!(text(&status), none);
         status.wide.push("/home/u".to_owned());
         assert_eq!(

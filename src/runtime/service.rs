@@ -419,8 +419,14 @@ pub struct DaemonStatus {
 pub struct SandboxStatus {
     /// The version of Landlock that holds it; absent where the kernel has none.
     pub landlock: Option<u32>,
+    /// Why it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock_lack: Option<Lack>,
     /// A filter holds it from system calls that it does not need.
     pub seccomp: bool,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp_lack: Option<Lack>,
     /// No memory of it is both written and executed.
     pub write_xor_execute: bool,
     /// The process that runs commands and opens files for it; absent once that has ended.
@@ -428,6 +434,18 @@ pub struct SandboxStatus {
     /// Folders within its reach that hold more than its own, such as a whole home.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wide: Vec<String>,
+}
+
+/// Why something that would hold the daemon is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Lack {
+    /// The kernel was built without it.
+    NotBuilt,
+    /// The kernel has it, and was started without it.
+    Off,
+    /// Something around the process refuses it, such as the filter of a container.
+    Refused,
 }
 
 /// The snapshot of resolved values.

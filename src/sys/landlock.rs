@@ -66,8 +66,12 @@ struct PathBeneath {
     parent: i32,
 }
 
-/// The version of Landlock in the running kernel; `None` if it has none, or it is off.
-pub fn abi() -> Option<u32> {
+/// The version of Landlock in the running kernel.
+///
+/// # Errors
+/// `ENOSYS` from a kernel that was built without it, `EOPNOTSUPP` from one that was started without
+/// it, anything else from what surrounds this process, such as the filter of a container.
+pub fn abi() -> io::Result<u32> {
     // SAFETY: with this flag the kernel reads no attribute and answers with a number.
     let version = unsafe {
         libc::syscall(
@@ -77,19 +81,22 @@ pub fn abi() -> Option<u32> {
             VERSION_FLAG,
         )
     };
-    u32::try_from(version).ok().filter(|version| *version > 0)
+    match u32::try_from(version) {
+        Ok(0) => Err(io::ErrorKind::Unsupported.into()),
+        Ok(version) => Ok(version),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
 }
 
 /// From here on this thread, and every thread that it starts, reaches files only as `places` say,
 /// listens on no TCP port, and reaches processes outside neither by signals nor, unless
-/// `abstract_sockets`, by abstract sockets, as far as the kernel knows how to refuse. A place that
-/// is not there, or that the kernel takes no rule about (a pipe), is left out: that is less, not
-/// more. Gives the kernel's version of Landlock; `None` if it has none, and nothing has changed.
+/// `abstract_sockets`, by abstract sockets, as far as a kernel with version `abi` of Landlock knows
+/// how to refuse. A place that is not there, or that the kernel takes no rule about (a pipe), is
+/// left out: that is less, not more.
 ///
 /// # Errors
-/// The kernel has Landlock, and refuses it all the same; nothing has changed then.
-pub fn enforce(places: &[Place], abstract_sockets: bool) -> io::Result<Option<u32>> {
-    let Some(abi) = abi() else { return Ok(None) };
+/// The kernel refuses it; nothing has changed then.
+pub fn enforce(abi: u32, places: &[Place], abstract_sockets: bool) -> io::Result<()> {
     let handled = handled(abi);
     let mut attributes = Ruleset {
         files: handled,
@@ -127,7 +134,7 @@ pub fn enforce(places: &[Place], abstract_sockets: bool) -> io::Result<Option<u3
     let enforced =
         unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) };
     match enforced {
-        0 => Ok(Some(abi)),
+        0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }

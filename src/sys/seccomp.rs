@@ -334,14 +334,30 @@ fn settled(architecture: u32) -> Vec<libc::sock_filter> {
     filter.done()
 }
 
-/// True if the running kernel has filters, and this program one for its architecture.
-pub fn is_available() -> bool {
-    const GET_ACTION_AVAIL: libc::c_uint = 2;
-    let action = FAIL;
-    // SAFETY: the kernel reads one number.
-    let known =
-        unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &raw const action) } == 0;
-    known && ARCHITECTURE.is_some()
+/// Whether the running kernel takes filters for all threads, and this program has one for its
+/// architecture.
+///
+/// # Errors
+/// `ENOSYS` or `EINVAL` from a kernel that was built without them, anything else from what
+/// surrounds this process, such as the filter of a container.
+pub fn probe() -> io::Result<()> {
+    ARCHITECTURE.ok_or(io::ErrorKind::Unsupported)?;
+    // Which actions a kernel knows it says also when it takes no filter at all.
+    let none = std::ptr::null::<libc::sock_fprog>();
+    // SAFETY: the kernel finds no program there, and says so if it knows what it would be for.
+    let outcome = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+            none,
+        )
+    };
+    match (outcome, io::Error::last_os_error()) {
+        (-1, error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(()),
+        (-1, error) => Err(error),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 /// From here on no thread of this process makes a call that the module names.

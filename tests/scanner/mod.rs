@@ -27,7 +27,7 @@ pub const ARENA: &str = "arena";
 /// A kernel without secret memory, which root can't look into.
 pub const NO_SECRET_MEMORY: &str = "memfd_secret";
 /// A kernel without randomness for a nonce: sealing a value is a defect then.
-pub const NO_NONCE: &str = "getrandom:24";
+pub const NO_NONCE: &str = "getrandom:1=24->EIO";
 
 /// Only root may look into a process that is not dumpable.
 pub fn may_look() -> bool {
@@ -151,7 +151,7 @@ pub fn at_its_end(command: &Command, stdin: &[u8], secrets: &[&str]) -> Ended {
     }
 }
 
-/// The same program on a kernel that refuses these calls.
+/// The same program on a kernel that answers these calls otherwise, as `failing.py` says.
 pub fn refusing(calls: &[&str], command: &Command) -> Command {
     let mut wrapped = Command::new("/usr/bin/python3");
     wrapped.arg(script("failing.py")).args(calls).arg("--");

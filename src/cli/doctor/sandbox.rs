@@ -2,7 +2,7 @@
 
 use super::{Findings, Severity};
 use crate::daemon::sandbox;
-use crate::runtime::service::{DaemonStatus, SandboxStatus};
+use crate::runtime::service::{DaemonStatus, Lack, SandboxStatus};
 use crate::sys::landlock::{ABI_OF_PORTS, ABI_OF_SCOPES};
 
 const CHECK: &str = "sandbox";
@@ -39,8 +39,17 @@ fn tell(sandbox: &SandboxStatus, holds: &str, findings: &mut Findings) {
     };
     match sandbox.landlock {
         None => lacks(
-            "no Landlock: a daemon that was taken over could open every file of yours".to_owned(),
-            "use a kernel from 5.13 on, with landlock in its lsm= list",
+            format!(
+                "no Landlock{}: a daemon that was taken over could open every file of yours",
+                why(sandbox.landlock_lack)
+            ),
+            match sandbox.landlock_lack {
+                Some(Lack::Off) => "add landlock to lsm= on the kernel's command line",
+                Some(Lack::Refused) => "let it make the calls landlock_*: see its container",
+                Some(Lack::NotBuilt) | None => {
+                    "use a kernel from 5.13 on, with landlock in its lsm= list"
+                }
+            },
         ),
         Some(abi) if abi < ABI_OF_SCOPES => {
             let ports = match abi < ABI_OF_PORTS {
@@ -55,12 +64,15 @@ fn tell(sandbox: &SandboxStatus, holds: &str, findings: &mut Findings) {
         Some(_) => {}
     }
     if !sandbox.seccomp {
-        let message =
-            "no filter of system calls: a daemon that was taken over could start programs";
-        lacks(
-            message.to_owned(),
-            "use a kernel with CONFIG_SECCOMP_FILTER",
+        let message = format!(
+            "no filter of system calls{}: a daemon that was taken over could start programs",
+            why(sandbox.seccomp_lack)
         );
+        let remedy = match sandbox.seccomp_lack {
+            Some(Lack::Refused) => "let it make the call seccomp: see its container",
+            _ => "use a kernel with CONFIG_SECCOMP_FILTER",
+        };
+        lacks(message, remedy);
     }
     if !sandbox.write_xor_execute {
         let message = "nothing keeps memory from being both written and executed";
@@ -77,5 +89,14 @@ fn tell(sandbox: &SandboxStatus, holds: &str, findings: &mut Findings) {
     let held: Vec<String> = held.into_iter().flatten().collect();
     if !held.is_empty() {
         findings.ok(CHECK, format!("{holds} {}", held.join(" and ")));
+    }
+}
+
+/// In brackets, unless the kernel just has none.
+fn why(lack: Option<Lack>) -> &'static str {
+    match lack {
+        Some(Lack::Off) => " (off in this kernel)",
+        Some(Lack::Refused) => " (refused by what surrounds the daemon)",
+        Some(Lack::NotBuilt) | None => "",
     }
 }
