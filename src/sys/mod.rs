@@ -20,4 +20,5 @@ pub mod seccomp;
 pub mod signals;
 pub mod spawn;
 pub mod tty;
+mod unwind;
 pub mod users;
