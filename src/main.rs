@@ -1,5 +1,7 @@
 //! The `reseal` program: everything it does is in [`reseal::cli`].
-#![forbid(unsafe_code)]
+#![cfg_attr(all(target_os = "linux", target_env = "gnu"), no_main)]
+// Not `forbid`: `program!` names the C library's `main`, in the words of `sys`.
+#![deny(unsafe_code)]
 
 use reseal::sys::alloc::ZeroOnFree;
 use std::alloc::System;
@@ -7,6 +9,4 @@ use std::alloc::System;
 #[global_allocator]
 static ALLOCATOR: ZeroOnFree = ZeroOnFree(System);
 
-fn main() -> std::process::ExitCode {
-    reseal::cli::main()
-}
+reseal::program!(reseal::cli::main);

@@ -45,14 +45,13 @@ mod usage;
 mod vault;
 
 use crate::error::Code;
-use crate::sys::harden;
+use crate::sys::{harden, start};
 use crate::time::when;
 use clap::{CommandFactory, Parser, Subcommand};
 use context::{Context, Global};
 use error::{CliError, Doing, Done};
 use lazy::Lazy;
 use std::io::Write;
-use std::process::ExitCode;
 
 /// The exit code of a defect.
 const EXIT_BUG: u8 = 70;
@@ -142,8 +141,8 @@ impl Command {
     }
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
+/// Runs the program; returns its exit status.
+pub fn main() -> u8 {
     report_panics();
     let words = helper::words(std::env::args_os());
     let quickly = quick::parse(words.iter().skip(1).cloned());
@@ -167,10 +166,10 @@ pub fn main() -> ExitCode {
     };
     out.json &= !owns_stdout;
     match done {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             error.show(&out);
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }
@@ -233,7 +232,7 @@ fn report_panics() {
              hint: please report it",
             env!("CARGO_PKG_VERSION"),
         );
-        if std::thread::current().name() == Some("main") {
+        if start::on_main_thread() {
             std::process::exit(i32::from(EXIT_BUG));
         }
     }));

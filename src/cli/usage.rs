@@ -9,7 +9,6 @@ use crate::error::{Code, Failure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 
 /// The global options that take the next argument as their value.
 const WITH_VALUE: [&str; 4] = ["--state-dir", "--config", "--agent", "--socket"];
@@ -19,8 +18,8 @@ const SEE_HELP: &str = "--help shows what the command takes";
 const HINT: &str = "a secret is never an argument: it comes from stdin, a hidden prompt or a file";
 
 /// Shows it. A reader of the help that went away is success.
-pub fn show(mut error: clap::Error) -> ExitCode {
-    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+pub fn show(mut error: clap::Error) -> u8 {
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
     if !error.use_stderr() {
         let _ = error.print();
         let _ = std::io::stdout().flush();

@@ -19,6 +19,7 @@ pub mod registers;
 pub mod seccomp;
 pub mod signals;
 pub mod spawn;
+pub mod start;
 pub mod tty;
 mod unwind;
 pub mod users;

@@ -331,8 +331,13 @@ pub fn unsafe_is_at_the_edge(tree: &Tree) -> Vec<Offence> {
         let is_root = file.path == format!("src/{}.rs", file.module())
             || file.path == format!("src/{}/mod.rs", file.module())
             || file.path == "src/main.rs";
-        if is_root && !file.code.contains("#![forbid(unsafe_code)]") {
-            offences.push(Offence::new(&file.path, 0, "no #![forbid(unsafe_code)]"));
+        // A macro of `sys` names the function that the C library calls, which counts as unsafe.
+        let wall = match file.path.as_str() {
+            "src/main.rs" => "#![deny(unsafe_code)]",
+            _ => "#![forbid(unsafe_code)]",
+        };
+        if is_root && !file.code.contains(wall) {
+            offences.push(Offence::new(&file.path, 0, format!("no {wall}")));
         }
     }
     offences
