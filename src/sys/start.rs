@@ -1,8 +1,8 @@
 //! Where the program begins: at the C library's `main`, not at the standard library's.
 //!
-//! The latter asks for the map of the whole process, to tell an overflow of the main thread's stack from
-//! another fault: a tenth of the time of a short command. What else it does is done here. An overflow
-//! ends the process at the guard page as before, without a message.
+//! The latter asks for the map of the whole process, to tell an overflow of the main thread's
+//! stack from another fault: a twentieth of the time of a short command. What else it does is done
+//! here. An overflow ends the process at the guard page as before, without a message.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use std::os::fd::BorrowedFd;
