@@ -148,3 +148,35 @@ pub fn check_key(bytes: &[u8]) -> Result<(), Reason> {
         Err(Reason::MalformedApiKey)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const ALL: [Reason; 9] = [
+        Reason::ProfileMissing,
+        Reason::ProviderMismatch,
+        Reason::ModeMismatch,
+        Reason::MissingCredential,
+        Reason::InvalidExpires,
+        Reason::Expired,
+        Reason::UnresolvedRef,
+        Reason::MalformedApiKey,
+        Reason::Plaintext,
+    ];
+
+    #[test]
+    fn people_and_programs_can_tell_the_reasons_apart() {
+        for told in [Reason::as_str, Reason::text] {
+            let different: HashSet<_> = ALL.map(told).into();
+            assert!(different.len() == ALL.len() && !different.contains(""));
+        }
+    }
+
+    #[test]
+    fn a_key_has_at_most_16_kib() {
+        assert_eq!(check_key(&[b'x'; 16_384]), Ok(()));
+        assert_eq!(check_key(&[b'x'; 16_385]), Err(Reason::MalformedApiKey));
+    }
+}

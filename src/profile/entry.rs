@@ -292,3 +292,50 @@ pub(super) fn whole(value: &Value) -> Option<u64> {
         .filter(|float| *float >= 0.0 && *float <= u64::MAX as f64);
     value.as_u64().or_else(|| float.map(|float| float as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn reason(id: &str, value: &Value) -> &'static str {
+        read(id, value, &Defaults::default()).unwrap_err().as_str()
+    }
+
+    #[test]
+    fn what_is_no_profile_is_told_in_the_family_s_words() {
+        assert_eq!(reason("p:a", &json!(1)), "non_object");
+        assert_eq!(reason("p:a", &json!({"type": "token"})), "missing_provider");
+        let unknown = json!({"provider": "p", "type": "later"});
+        assert_eq!(reason("p:a", &unknown), "invalid_type");
+        assert_eq!(reason("p", &unknown), "invalid_id");
+    }
+
+    #[test]
+    fn only_true_makes_a_profile_optional() {
+        for (optional, expected) in [
+            (json!(true), true),
+            (json!(false), false),
+            (json!("true"), false),
+            (Value::Null, false),
+        ] {
+            let entry = json!({"provider": "p", "type": "token", "optional": optional});
+            let profile = read("p:a", &entry, &Defaults::default()).unwrap();
+            assert_eq!(profile.optional, expected, "{entry}");
+        }
+    }
+
+    #[test]
+    fn numbers_lose_their_fraction_but_are_never_bent_into_the_range() {
+        for (number, expected) in [
+            (json!(5.9), Some(5)),
+            (json!(u64::MAX), Some(u64::MAX)),
+            (json!(-1), None),
+            (json!(-1.5), None),
+            (json!(1e30), None),
+            (json!("5"), None),
+        ] {
+            assert_eq!(whole(&number), expected, "{number}");
+        }
+    }
+}

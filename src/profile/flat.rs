@@ -88,7 +88,8 @@ mod tests {
             "openai:work": {"type": "token", "token": "b"},
             "codex": {"access": "c", "refresh": "d", "provider": "openai-codex"},
             "groq": {"key": "e"}, "groq:default": {"key": "f"},
-            "loose": "g", "count": 3,
+            "signed-in": {"access": "h"}, "renewed": {"refresh": "i"}, "moded": {"mode": "token"},
+            "moved": {"tokenRef": "vault:j"}, "loose": "g", "count": 3,
         });
         let document = Document::parse(&flat.to_string(), "f").unwrap();
         let new = wrapped(&document).unwrap().unwrap();
@@ -102,6 +103,10 @@ mod tests {
                 "refresh": "d"},
             "groq": {"type": "api_key", "provider": "groq", "key": "e"},
             "groq:default": {"type": "api_key", "provider": "groq", "key": "f"},
+            "signed-in:default": {"type": "oauth", "provider": "signed-in", "access": "h"},
+            "renewed:default": {"type": "oauth", "provider": "renewed", "refresh": "i"},
+            "moded:default": {"mode": "token", "provider": "moded"},
+            "moved:default": {"type": "token", "provider": "moved", "tokenRef": "vault:j"},
             "loose:default": "g",
         }});
         assert_eq!(*new.value(), expected);

@@ -63,3 +63,23 @@ impl Routing {
 pub fn normal_provider(text: &str) -> String {
     text.trim().to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_s_modes() {
+        for (text, mode) in [
+            ("api_key", Some(Mode::ApiKey)),
+            ("apiKey", Some(Mode::ApiKey)),
+            ("token", Some(Mode::Token)),
+            ("oauth", Some(Mode::OAuth)),
+            ("aws-sdk", Some(Mode::AwsSdk)),
+            ("OAuth", None),
+            ("", None),
+        ] {
+            assert_eq!(Mode::parse(text), mode, "{text}");
+        }
+    }
+}

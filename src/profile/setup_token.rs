@@ -93,3 +93,14 @@ impl Coded for SetupTokenError {
     }
 }
 crate::error::failure_from!(SetupTokenError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setup_token_is_valid_for_a_year_and_warned_of_for_thirty_days() {
+        assert_eq!(LIFETIME.as_secs(), 31_536_000);
+        assert_eq!(WARN_BEFORE.as_secs(), 2_592_000);
+    }
+}

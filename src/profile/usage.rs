@@ -136,3 +136,25 @@ impl Usage {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_profile_is_disabled_until_the_window_ends_and_a_cooldown_does_not_disable() {
+        let usage = Usage::read(&json!({"disabledUntil": 20, "cooldownUntil": 30}));
+        assert!(usage.is_disabled(UnixMs(19)));
+        assert!(!usage.is_disabled(UnixMs(20)) && !usage.is_disabled(UnixMs(21)));
+        assert!(!Usage::default().is_disabled(UnixMs(0)));
+    }
+
+    #[test]
+    fn a_time_of_zero_or_a_counter_of_zero_says_nothing() {
+        let zeros = json!({"lastUsed": 0, "errorCount": 0, "failureCounts": {"auth": 0, "x": 1}});
+        let usage = Usage::read(&zeros);
+        assert_eq!((usage.last_used, usage.error_count), (None, 0));
+        assert_eq!(usage.failure_counts, [("x".to_owned(), 1)].into());
+    }
+}

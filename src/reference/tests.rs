@@ -1,9 +1,8 @@
 use super::embedded::{EnvPiece, MAX_EMBEDDED_REFS, Piece, Problem, env_file, template};
 use super::input::{MAX_ENV_NAME, resembles_ref};
-use super::plan::ResolvePlan;
-use super::plan::{MAX_REFS, PlanError};
+use super::plan::{BatchLimits, MAX_REFS, PlanError, ResolvePlan};
 use super::*;
-use crate::error::Coded;
+use crate::error::{Code, Coded};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -431,6 +430,28 @@ fn env_file_errors_name_the_line() {
     assert_eq!(env_file(&large, &Defaults::default()), Ok(Vec::new()));
     let error = env_file(&format!("{large}#"), &Defaults::default()).unwrap_err();
     assert_eq!(error.problem, Problem::TooLarge);
+}
+
+#[test]
+fn the_code_of_a_text_s_error_tells_what_kind_it_is() {
+    let none = Defaults::default();
+    for (text, code) in [
+        ("{{ secretref:vault }}".to_owned(), Code::RefInvalid),
+        ("{{ secretref:vault:a".to_owned(), Code::TemplateInvalid),
+        ("x".repeat(embedded::MAX_TEXT + 1), Code::FileTooLarge),
+        (
+            "{{secretref:vault:a}}".repeat(MAX_EMBEDDED_REFS + 1),
+            Code::RefLimit,
+        ),
+    ] {
+        assert_eq!(template(&text, &none).unwrap_err().code(), code);
+    }
+}
+
+#[test]
+fn one_run_of_a_provider_gets_512_refs_and_256_kib_unless_told_otherwise() {
+    let limits = BatchLimits::default();
+    assert_eq!((limits.refs, limits.bytes), (512, 262_144));
 }
 
 #[test]

@@ -67,6 +67,18 @@ fn a_snapshot_says_where_values_come_from_and_shows_none() {
 }
 
 #[test]
+fn a_snapshot_tells_how_old_and_how_large_it_is() {
+    let snapshot = built(3, &[("vault:a", b"1"), ("vault:b", b"2")]);
+    assert_eq!((snapshot.generation(), snapshot.built_at()), (3, UnixMs(7)));
+    assert_eq!((snapshot.len(), snapshot.is_empty()), (2, false));
+    let mut refs: Vec<_> = snapshot.refs().collect();
+    refs.sort();
+    assert_eq!(refs, [&reference("vault:a"), &reference("vault:b")]);
+    let nothing = built(0, &[]);
+    assert_eq!((nothing.len(), nothing.is_empty()), (0, true));
+}
+
+#[test]
 fn every_failure_is_gathered() {
     let wanted = [
         want("vault:a", "one", false),
@@ -162,6 +174,14 @@ fn what_differs() {
     assert_eq!(names(&diff.changed), ["b"]);
     assert_eq!(names(&diff.removed), ["c"]);
     assert!(old.diff(&old).is_empty() && !diff.is_empty());
+    let (one, other) = (
+        built(1, &[("vault:a", b"1")]),
+        built(2, &[("vault:a", b"2")]),
+    );
+    let none = built(0, &[]);
+    for (old, new) in [(&none, &one), (&one, &other), (&one, &none)] {
+        assert!(!old.diff(new).is_empty(), "{old:?} {new:?}");
+    }
 }
 
 #[test]

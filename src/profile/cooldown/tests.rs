@@ -279,3 +279,8 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_window_is_longer_than_a_year() {
+    assert_eq!(MAX_WINDOW.as_secs(), 31_536_000);
+}

@@ -190,6 +190,7 @@ fn pins() {
         ("gpt", Some(id("openai-codex:me@example.com")))
     );
     assert_eq!(split_pin("@cf/meta/llama"), ("@cf/meta/llama", None));
+    assert_eq!(split_pin("@openai:work"), ("@openai:work", None));
     assert_eq!(split_pin("model@2026"), ("model@2026", None));
 }
 

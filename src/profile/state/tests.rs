@@ -88,6 +88,10 @@ fn an_edit_leaves_the_rest_of_the_file_as_it_is() {
     state.record_use(&id("p:a"), UnixMs(6)).unwrap();
     let expected = text.replace("\"lastUsed\": 5", "\"lastUsed\": 6");
     assert_eq!(state.text(), expected);
+    let odd = r#"{"usageStats": {"p:a": {"errorCount": 2.0, "lastUsed": 5}}}"#;
+    let mut state = State::parse(odd, "s", &store(&json!({}))).unwrap();
+    state.record_use(&id("p:a"), UnixMs(6)).unwrap();
+    assert_eq!(state.text(), odd.replace(": 5", ": 6"));
     let shapes = r#"{"usageStats": {"p:a": 5}}"#;
     let mut state = State::parse(shapes, "s", &store(&json!({}))).unwrap();
     assert!(state.record_use(&id("p:a"), NOW).is_err());
@@ -103,4 +107,11 @@ fn a_new_credential_is_not_held_to_the_failures_of_the_old_one() {
     state.record_new_credential(&id("p:a")).unwrap();
     assert_eq!(entry(&state, "p:a"), json!({"lastUsed": NOW.0}));
     assert_ne!(entry(&state, "p:b")["disabledUntil"], Value::Null);
+}
+
+#[test]
+fn stores_and_states_know_what_errors_call_their_files() {
+    let store = Store::parse(r#"{"profiles": {}}"#, "f.json", &Defaults::default()).unwrap();
+    assert_eq!(store.name(), "f.json");
+    assert_eq!(State::empty("s.json", &store).unwrap().name(), "s.json");
 }

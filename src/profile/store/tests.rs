@@ -21,3 +21,33 @@ fn two_plaintext_values_are_not_replaced_when_one_is_safe() {
     store.set_ref(&two, &reference, Some(&moved)).unwrap();
     assert!(!store.text().contains("canary"), "{}", store.text());
 }
+
+#[test]
+fn a_store_knows_the_lines_of_its_profiles() {
+    let store = Store::parse(TWO, "f", &Defaults::default()).unwrap();
+    let key = Path::of_keys(["profiles", "a:two", "key"]);
+    assert_eq!(store.lines().get(&key), Some(2));
+}
+
+#[test]
+fn several_edits_see_each_other_before_they_are_written() {
+    let text = r#"{"profiles": {"a:x": {"type": "api_key", "provider": "a", "key": "canary-x"}}}"#;
+    let store = Store::parse(text, "f", &Defaults::default()).unwrap();
+    let (x, y): (ProfileId, ProfileId) = ("a:x".parse().unwrap(), "a:y".parse().unwrap());
+    let reference: SecretRef = "vault:x".parse().unwrap();
+    let mut editing = StoreEditing::of(store);
+    assert_eq!(editing.refs().count(), 0);
+    let fields: Vec<_> = editing.plaintext().iter().map(|p| p.field).collect();
+    assert_eq!(fields, ["key"]);
+    let value = editing.plaintext_value(&x).unwrap();
+    assert_eq!(value, SecretValue::copy_of(b"canary-x"));
+
+    editing.set_ref(&x, &reference, Some(&value)).unwrap();
+    editing.set_ref(&y, &reference, None).unwrap();
+    assert!(editing.plaintext().is_empty());
+    assert_eq!(editing.plaintext_value(&x), None);
+    let refs: Vec<_> = editing.refs().map(|(p, r)| (&p.id, r)).collect();
+    assert_eq!(refs, [(&x, &reference), (&y, &reference)]);
+    let written = editing.finish().unwrap();
+    assert_eq!(written.refs().count(), 2);
+}
