@@ -138,6 +138,14 @@ mod tests {
     const NOW: UnixMs = UnixMs(1_800_000_000_000);
     const DAY: u64 = 86_400_000;
 
+    #[test]
+    fn each_status_has_the_family_s_name() {
+        let names = [Status::Static, Status::Ok, Status::Expiring].map(Status::as_str);
+        assert_eq!(names, ["static", "ok", "expiring"]);
+        let names = [Status::Unknown, Status::Missing, Status::Expired].map(Status::as_str);
+        assert_eq!(names, ["unknown", "missing", "expired"]);
+    }
+
     fn reference() -> Credential {
         Credential::Ref {
             reference: crate::reference::SecretRef::to_record(&"a".parse().unwrap()),

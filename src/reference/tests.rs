@@ -540,6 +540,7 @@ proptest! {
     #[test]
     fn a_plan_keeps_every_ref_once(refs in prop::collection::vec(any_ref(), 0..40)) {
         let plan = ResolvePlan::new(refs.clone()).unwrap();
+        prop_assert_eq!(plan.is_empty(), refs.is_empty());
         let mut expected = refs;
         expected.sort();
         expected.dedup();
