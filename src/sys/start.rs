@@ -1,8 +1,8 @@
 //! Where the program begins: at the C library's `main`, not at the standard library's.
 //!
 //! The latter asks for the map of the whole process, to tell an overflow of the main thread's
-//! stack from another fault: a twentieth of the time of a short command. What else it does is done
-//! here. An overflow ends the process at the guard page as before, without a message.
+//! stack from another fault: a seventh of the time of a program that does nothing. What else it
+//! does is done here. An overflow ends the process at the guard page as before, without a message.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use std::os::fd::BorrowedFd;
@@ -28,10 +28,10 @@ macro_rules! program {
     };
 }
 
-/// What the program's exit status is if `main` panics.
+/// The exit status if `main` panics, as with the standard library's start.
 const PANICKED: u8 = 101;
 
-/// Runs `main` and ends the process with the status that it returns, or 101 if it panicked.
+/// Runs `main` and ends the process with the status that it returns, or [`PANICKED`].
 pub fn run(main: fn() -> u8) -> ! {
     open_standard_streams();
     // SAFETY: no handler is set: a write to a pipe that nobody reads is an error then, not the end.
