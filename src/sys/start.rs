@@ -12,14 +12,15 @@ use std::panic::catch_unwind;
 #[macro_export]
 macro_rules! program {
     ($main:path) => {
-        // Elsewhere the standard library needs its own start to know the command line.
-        #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+        // Elsewhere the standard library needs its own start to know the command line, and a test
+        // program has a `main` already.
+        #[cfg(not(all(target_os = "linux", target_env = "gnu", not(test))))]
         fn main() {
             $crate::sys::start::run($main)
         }
 
         // SAFETY: the C library calls what has this name and type, once, when it is ready.
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        #[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         extern "C" fn main() -> core::ffi::c_int {
