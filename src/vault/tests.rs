@@ -4,6 +4,8 @@ mod anchors;
 mod aside;
 mod bounds;
 mod model;
+mod operations;
+mod reading;
 mod slots;
 mod tampering;
 mod vectors;

@@ -1,6 +1,6 @@
 //! The anchor: what it remembers, and what it notices.
 
-use super::anchor::{ANCHOR_LEN, Anchor, AnchorState, Pin, check, pin};
+use super::anchor::{ANCHOR_LEN, Anchor, AnchorState, Pin, check, glance, pin};
 use super::*;
 
 fn at(world: &World) -> Anchor {
@@ -220,4 +220,33 @@ fn fingerprints_are_groups_of_four() {
         fingerprint.split('-').all(|group| group.len() == 4),
         "{fingerprint}"
     );
+}
+
+/// What can be told without a key: going back, another chain and another key; going on is fine.
+#[test]
+fn a_locked_vault_is_held_against_the_anchor_as_far_as_it_shows() {
+    let mut world = World::new("glance");
+    world.commit(vec![put("a", b"1")]).unwrap();
+    let anchor = at(&world);
+    let (header, seen) = (world.vault.header().clone(), anchor.head.seq);
+    let same = Some(anchor.head.mac);
+    for newest in [seen, seen + 1] {
+        assert_eq!(glance(&header, &anchor, newest, same), Ok(()));
+        assert_eq!(glance(&header, &anchor, newest, None), Ok(()));
+    }
+    let found = seen - 1;
+    let rollback = Err(VaultError::Rollback { found, seen });
+    assert_eq!(glance(&header, &anchor, found, None), rollback);
+    let fork = Err(VaultError::Fork(seen));
+    assert_eq!(glance(&header, &anchor, seen, Some([0; 32])), fork);
+    let mut other_key = anchor.clone();
+    other_key.key_commit = [1; 32];
+    assert_eq!(glance(&header, &other_key, seen, same), fork);
+
+    world.rekey(raw_slot(), 0).unwrap();
+    let next = world.vault.header().clone();
+    assert_eq!(glance(&next, &anchor, 0, Some([0; 32])), Ok(()));
+    let back = Err(VaultError::EpochRollback { found: 1, seen: 2 });
+    let newer = at(&world);
+    assert_eq!(glance(&header, &newer, newer.head.seq, None), back);
 }

@@ -194,3 +194,75 @@ fn the_frame_that_a_reader_must_hold() {
     const { assert!(FRAME_INDEX_TARGET + MAX_META + MAX_NAME + MAX_VAULT_META < MAX_INDEX) };
     const { assert!(FRAME_VALUES_TARGET + MAX_BLOB < MAX_VALUES) };
 }
+
+#[test]
+fn values_are_padded_in_steps_that_grow() {
+    let steps = [
+        (0, 256),
+        (252, 256),
+        (253, 512),
+        (4_092, 4_096),
+        (4_093, 5_120),
+        (5_116, 5_120),
+        (65_532, 65_536),
+        (65_533, 69_632),
+        (69_628, 69_632),
+        (69_629, 73_728),
+    ];
+    for (payload, padded) in steps {
+        assert_eq!(value::padded_len(payload), padded, "{payload}");
+    }
+}
+
+#[test]
+fn the_cost_of_a_passphrase_slot() {
+    use slot::{KdfLimit, KdfParams};
+    let default = KdfLimit::DEFAULT;
+    let rule = |m_kib, t, p, limit: &KdfLimit| match (KdfParams { m_kib, t, p }).check(limit) {
+        Ok(()) => "",
+        Err(VaultError::KdfLimit { rule, .. }) => rule,
+        Err(other) => panic!("{other}"),
+    };
+    let least = KdfParams::MIN_M_KIB;
+    for (t, p) in [(1, 1), (16, 1), (1, 16), (16, 16)] {
+        assert_eq!(rule(least, t, p, &default), "", "{t} {p}");
+    }
+    for t in [0, 17] {
+        assert_eq!(rule(least, t, 1, &default), "there are 1 to 16 passes");
+    }
+    for p in [0, 17] {
+        assert_eq!(rule(least, 1, p, &default), "there are 1 to 16 lanes");
+    }
+    assert_eq!(rule(least - 1, 1, 1, &default), "19 MiB is the least");
+
+    let most = 2 << 20;
+    assert_eq!(rule(most, 3, 1, &default), "");
+    let too_much = "2 GiB is the most, unless --kdf-limit allows more";
+    assert_eq!(rule(most + 1, 1, 1, &default), too_much);
+    let too_long = "memory times passes is at most 6 GiB, unless --kdf-limit allows more";
+    assert_eq!(rule(most, 4, 1, &default), too_long);
+    assert_eq!(rule((6 << 20) / 4, 4, 1, &default), "");
+    assert_eq!(rule((6 << 20) / 4 + 1, 4, 1, &default), too_long);
+
+    let available = KdfLimit {
+        available_kib: Some(2 * u64::from(least)),
+        ..default
+    };
+    assert_eq!(rule(least, 1, 1, &available), "");
+    let half = "that is over half of the memory that is available";
+    assert_eq!(rule(least + 1, 1, 1, &available), half);
+
+    let raised = KdfLimit::raised_to(4_096);
+    assert_eq!((raised.max_m_kib, raised.max_m_t_kib), (4 << 20, 12 << 20));
+    assert_eq!(raised.available_kib, None);
+    assert_eq!(KdfLimit::raised_to(1), default);
+    assert_eq!(KdfLimit::raised_to(u32::MAX).max_m_kib, u32::MAX);
+    let error = KdfParams {
+        m_kib: 1_025,
+        t: 2,
+        p: 3,
+    }
+    .check(&default);
+    let shown = error.unwrap_err().to_string();
+    assert!(shown.contains("2 MiB"), "{shown}");
+}
