@@ -167,4 +167,57 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_edges_of_the_ranges() {
+        let class = |text: &str| Class::of(text.parse().unwrap());
+        for (address, expected) in [
+            ("9.255.255.255", Class::Public),
+            ("11.0.0.1", Class::Public),
+            ("126.255.255.255", Class::Public),
+            ("128.0.0.1", Class::Public),
+            ("100.127.255.255", Class::Private),
+            ("100.128.0.1", Class::Public),
+            ("169.253.0.1", Class::Public),
+            ("192.0.0.1", Class::Unusable),
+            ("192.0.1.1", Class::Public),
+            ("192.167.0.1", Class::Public),
+            ("198.17.0.1", Class::Public),
+            ("198.19.255.255", Class::Unusable),
+            ("198.20.0.1", Class::Public),
+            ("223.255.255.255", Class::Public),
+            ("fbff::1", Class::Unusable),
+            ("fc00::1", Class::Private),
+            ("fdff::1", Class::Private),
+            ("fe7f::1", Class::Unusable),
+            ("fe80::1", Class::LinkLocal),
+            ("feff::1", Class::LinkLocal),
+            ("1fff::1", Class::Unusable),
+            ("2000::1", Class::Public),
+            ("3fff::1", Class::Public),
+            ("4000::1", Class::Unusable),
+            ("64:ff9b:2::8.8.8.8", Class::Unusable),
+            ("192.0.0.192", Class::Metadata),
+            ("169.254.170.23", Class::Metadata),
+            ("fd00:ec2::23", Class::Metadata),
+            ("fd20:ce::254", Class::Metadata),
+        ] {
+            assert_eq!(class(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn each_class_is_told_apart() {
+        let words = [
+            (Class::Public, "a public address"),
+            (Class::Private, "an address of a private network"),
+            (Class::LinkLocal, "a link-local address"),
+            (Class::Loopback, "an address of this machine"),
+            (Class::Metadata, "the address of a cloud metadata service"),
+            (Class::Unusable, "an address that no server has"),
+        ];
+        for (class, text) in words {
+            assert_eq!(class.to_string(), text);
+        }
+    }
 }

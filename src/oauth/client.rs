@@ -174,3 +174,62 @@ impl ClientOf {
         request
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretValue;
+
+    #[test]
+    fn formats_and_dialects_have_one_word_in_configs_and_records() {
+        assert_eq!(TokenFormat::ALL.map(TokenFormat::as_str), ["form", "json"]);
+        let words = ["rfc8628", "openai", "agentos-legacy"];
+        assert_eq!(Dialect::ALL.map(Dialect::as_str), words);
+        for format in TokenFormat::ALL {
+            let json = serde_json::to_value(format).unwrap();
+            assert_eq!(json, format.as_str());
+        }
+        for dialect in Dialect::ALL {
+            let json = serde_json::to_value(dialect).unwrap();
+            assert_eq!(json, dialect.as_str());
+            assert_eq!(dialect.to_string(), dialect.as_str());
+        }
+    }
+
+    #[test]
+    fn a_client_names_itself_where_its_way_of_proving_itself_wants_it() {
+        let secret = || ClientSecret::from(SecretValue::copy_of(b"s"));
+        let request = |auth, format| {
+            let mut client = ClientOf::public("p", "https://a.example/t".parse().unwrap(), "c");
+            client.auth = auth;
+            client.format = format;
+            client.resource = Some("r".to_owned());
+            client.extra = vec![("x".to_owned(), "y".to_owned())];
+            let request = client.token_request(&[("grant_type", Parameter::Text("g"))]);
+            let body = request.body.unwrap();
+            let body = String::from_utf8(body.expose().to_vec()).unwrap();
+            let header = request.authorization.map(|value| value.expose().to_vec());
+            (body, header)
+        };
+        let form = TokenFormat::Form;
+        let (body, header) = request(ClientAuth::None, form);
+        assert_eq!(body, "grant_type=g&resource=r&x=y&client_id=c");
+        assert_eq!(header, None);
+        let (body, header) = request(ClientAuth::Post(secret()), form);
+        assert_eq!(
+            body,
+            "grant_type=g&resource=r&x=y&client_id=c&client_secret=s"
+        );
+        assert_eq!(header, None);
+        let (body, header) = request(ClientAuth::Basic(secret()), form);
+        assert_eq!(body, "grant_type=g&resource=r&x=y");
+        // RFC 7617, of `c:s`.
+        assert_eq!(header.as_deref(), Some(b"Basic Yzpz".as_slice()));
+        let (body, _) = request(ClientAuth::None, TokenFormat::Json);
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let expected = serde_json::json!({
+            "grant_type": "g", "resource": "r", "x": "y", "client_id": "c",
+        });
+        assert_eq!(body, expected);
+    }
+}

@@ -322,4 +322,102 @@ mod tests {
         assert_eq!(scope.to_string(), text);
         assert_eq!(plain(302, ""), Refusal::Invalid("a redirect"));
     }
+
+    #[test]
+    fn what_each_word_of_a_server_means() {
+        let is = |code: &str| plain(400, &format!(r#"{{"error":"{code}"}}"#));
+        for (code, reason) in [
+            ("invalid_grant", PermanentReason::InvalidGrant),
+            ("bad_refresh_token", PermanentReason::InvalidGrant),
+            ("invalid_refresh_token", PermanentReason::InvalidGrant),
+            ("refresh_token_expired", PermanentReason::Expired),
+            ("refresh_token_reused", PermanentReason::Reused),
+            ("refresh_token_invalidated", PermanentReason::Invalidated),
+            ("token_revoked", PermanentReason::Revoked),
+        ] {
+            assert_eq!(is(code), Refusal::Permanent(reason), "{code}");
+            assert!(is(code).is_permanent());
+        }
+        assert_eq!(is("authorization_declined"), Refusal::AccessDenied);
+        assert_eq!(is("invalid_client"), Refusal::ClientInvalid);
+        for code in ["temporarily_unavailable", "server_error"] {
+            let refusal = is(code);
+            assert!(
+                matches!(refusal, Refusal::Transient { status: 400, .. }),
+                "{code}"
+            );
+            assert!(!refusal.is_permanent());
+        }
+        for code in KNOWN.iter().copied() {
+            let (status, code) = (400, Some(code));
+            assert_eq!(is(code.unwrap()), Refusal::Other { status, code });
+        }
+        let words = PermanentReason::ALL.map(PermanentReason::as_str);
+        let expected = [
+            "invalid_grant",
+            "refresh_token_expired",
+            "refresh_token_reused",
+            "refresh_token_invalidated",
+            "token_revoked",
+            "unauthorized",
+        ];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn edges_of_statuses_and_of_the_length_of_a_word() {
+        for (status, transient) in [
+            (407, false),
+            (408, true),
+            (409, false),
+            (428, false),
+            (429, true),
+            (499, false),
+            (500, true),
+            (599, true),
+            (600, false),
+        ] {
+            let is = matches!(plain(status, ""), Refusal::Transient { .. });
+            assert_eq!(is, transient, "{status}");
+        }
+        for (status, redirect) in [(299, false), (300, true), (399, true), (400, false)] {
+            let is = plain(status, "") == Refusal::Invalid("a redirect");
+            assert_eq!(is, redirect, "{status}");
+        }
+        let word = |len: usize| error_code(&format!(r#"{{"error":"{}"}}"#, "a".repeat(len)));
+        assert!(word(MAX_CODE).is_some() && word(MAX_CODE + 1).is_none());
+        assert!(has_error(r#"{"error":1}"#) && !has_error(r#"{"code":"x"}"#) && !has_error("x"));
+    }
+
+    #[test]
+    fn each_refusal_has_its_code_and_words() {
+        let (status, retry_after) = (503, None);
+        let transient = Refusal::Transient {
+            retry_after,
+            status,
+        };
+        let other = Refusal::Other { status, code: None };
+        for (refusal, code, words) in [
+            (
+                Refusal::Permanent(PermanentReason::Reused),
+                Code::OAuthSignIn,
+                "refused for good (refresh_token_reused)",
+            ),
+            (transient, Code::OAuthUnavailable, "now (HTTP 503)"),
+            (Refusal::Pending, Code::OAuthUnavailable, "not finished"),
+            (
+                Refusal::SlowDown(None),
+                Code::OAuthUnavailable,
+                "poll less often",
+            ),
+            (Refusal::ClientInvalid, Code::OAuthRefused, "client id"),
+            (other, Code::OAuthRefused, "refused (HTTP 503)"),
+            (Refusal::Invalid("x"), Code::OAuthInvalid, "answered with x"),
+            (Refusal::AccessDenied, Code::OAuthDenied, "declined"),
+            (Refusal::Expired, Code::OAuthTimeout, "in time"),
+        ] {
+            assert_eq!(refusal.code(), code, "{refusal}");
+            assert!(refusal.to_string().contains(words), "{refusal}");
+        }
+    }
 }

@@ -252,4 +252,30 @@ mod tests {
         let long = read(201, &id(MAX_PARAMETER + 1));
         assert_eq!(long, RegistrationError::Answer("client_id"));
     }
+
+    #[test]
+    fn each_failure_has_its_code_and_says_whether_the_client_is_meant() {
+        let read = |status, body: &str| read_registration(&answer(status, body)).unwrap_err();
+        for status in [408, 429, 500, 599] {
+            let unavailable = read(status, r#"{"error":"invalid_redirect_uri"}"#);
+            assert_eq!(unavailable, RegistrationError::Unavailable(status));
+            assert_eq!(unavailable.code(), Code::OAuthUnavailable);
+        }
+        for status in [202, 302, 407, 409, 428, 430, 499, 600] {
+            let refused = read(status, "");
+            assert_eq!(refused, RegistrationError::Refused { status, code: None });
+            assert_eq!(refused.code(), Code::OAuthRefused);
+        }
+        for code in CODES {
+            let refused = read(400, &format!(r#"{{"error":"{code}"}}"#));
+            let about = [INVALID_METADATA, INVALID_REDIRECT].contains(&code);
+            assert_eq!(refused.is_about_the_client(), about, "{code}");
+            assert!(
+                refused
+                    .to_string()
+                    .ends_with(&format!("(HTTP 400, {code})"))
+            );
+        }
+        assert_eq!(read(200, "[]").code(), Code::OAuthInvalid);
+    }
 }

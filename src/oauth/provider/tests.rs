@@ -132,3 +132,108 @@ fn a_secret_is_sent_as_the_server_wants_unless_told_otherwise() {
     assert!(!is_post(&provider, &server));
     assert_eq!(provider.client(&server, None, None).auth, ClientAuth::None);
 }
+
+#[test]
+fn each_thing_has_the_word_that_a_config_has_for_it() {
+    let flows = FlowKind::ALL.map(FlowKind::as_str);
+    assert_eq!(flows, ["pkce", "device", "paste", "setup-token", "api-key"]);
+    for flow in FlowKind::ALL {
+        assert_eq!(FlowKind::parse(flow.as_str()), Some(flow));
+        assert_eq!(flow.to_string(), flow.as_str());
+        let oauth = [FlowKind::Pkce, FlowKind::Device].contains(&flow);
+        assert_eq!(flow.is_oauth(), oauth, "{flow}");
+    }
+    assert_eq!(FlowKind::parse("PKCE"), None);
+    let names = ProfileIdFrom::ALL.map(ProfileIdFrom::as_str);
+    assert_eq!(names, ["email", "sub", "default"]);
+    assert_eq!(SecretIn::ALL.map(SecretIn::as_str), ["basic", "post"]);
+    assert_eq!(RedirectHost::parse("::1"), Some(RedirectHost::V6));
+    let uri = |host| {
+        let redirect = Redirect {
+            host,
+            ..Redirect::default()
+        };
+        redirect.uri(7)
+    };
+    assert_eq!(uri(RedirectHost::V4), "http://127.0.0.1:7/callback");
+    assert_eq!(uri(RedirectHost::V6), "http://[::1]:7/callback");
+    assert_eq!(uri(RedirectHost::Localhost), "http://localhost:7/callback");
+    assert_eq!(Redirect::default().ports(), [0]);
+}
+
+#[test]
+fn names_and_paths_have_a_longest() {
+    let long = |len: usize| "a".repeat(len);
+    assert!(is_provider_id(&long(MAX_PROVIDER_ID)));
+    assert!(is_extra(&long(128)) && !is_extra(&long(129)));
+    assert!(is_scope(&long(MAX_PARAMETER)));
+    let path = |len: usize| Redirect::is_path(&format!("/{}", long(len - 1)));
+    assert!(path(256) && !path(257));
+    for (byte, is) in [
+        (' ', false),
+        ('!', true),
+        ('#', true),
+        ('[', true),
+        ('\\', false),
+    ] {
+        assert_eq!(is_scope(&byte.to_string()), is, "{byte}");
+    }
+    assert!(is_scope("]") && is_scope("~") && !is_scope("\x7f"));
+}
+
+#[test]
+fn another_issuer_takes_every_endpoint_with_it() {
+    let mut provider = Provider::empty("acme");
+    let endpoint = |path: &str| format!("https://a.example{path}").parse().ok();
+    provider.authorization_endpoint = endpoint("/a");
+    provider.token_endpoint = endpoint("/t");
+    provider.device_authorization_endpoint = endpoint("/d");
+    provider.revocation_endpoint = endpoint("/r");
+    provider.set_issuer("https://b.example".parse().unwrap());
+    assert_eq!(
+        provider,
+        Provider {
+            issuer: "https://b.example".parse().ok(),
+            ..Provider::empty("acme")
+        }
+    );
+}
+
+#[test]
+fn a_client_is_what_provider_and_server_say_together() {
+    let mut provider = acme();
+    provider.audience = Some("api".to_owned());
+    provider.extra_token = vec![("x".to_owned(), "y".to_owned())];
+    provider.resource = Some("https://r.example".to_owned());
+    provider.token_format = TokenFormat::Json;
+    provider.revocation_format = TokenFormat::Json;
+    provider.refresh_margin = Some(Duration::from_secs(9));
+    provider.dialect = Dialect::OpenAi;
+    let server = server(&provider, FlowKind::Pkce);
+    let client = provider.client(&server, None, None);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let expected = ClientOf {
+        issuer: server.issuer.as_ref().map(|i| i.as_str().to_owned()),
+        revocation_endpoint: server.revocation.clone(),
+        format: TokenFormat::Json,
+        revocation_format: TokenFormat::Json,
+        resource: Some("https://r.example".to_owned()),
+        extra: vec![pair("x", "y"), pair("audience", "api")],
+        dialect: Dialect::OpenAi,
+        refresh_margin: Some(Duration::from_secs(9)),
+        ..ClientOf::public(
+            &provider.id,
+            server.token.clone(),
+            provider.client_id.as_deref().unwrap(),
+        )
+    };
+    assert_eq!(client, expected);
+    let issued = provider.client(&server, Some("issued"), None);
+    assert_eq!(issued.client_id, "issued");
+    let oidc = provider.scopes.contains(&"openid".to_owned());
+    assert_eq!(provider.is_oidc(), oidc);
+    provider.scopes = vec!["openid".to_owned()];
+    assert!(provider.is_oidc());
+    provider.scopes = vec!["email".to_owned()];
+    assert!(!provider.is_oidc());
+}
