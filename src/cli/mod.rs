@@ -192,26 +192,33 @@ fn dispatch(context: &Context, command: Command) -> Done {
         state_files::check_named_config(context).doing("read the config")?;
     }
     match command {
-        Command::Quickstart(args) => quickstart::run(context, args.0),
-        Command::Init(args) => init::run(context, args.0),
-        Command::Onboard(args) => onboard::run(context, args.0),
-        Command::Vault(args) => vault::run(context, args.0),
-        Command::Secrets(args) => secrets::run(context, args.0),
-        Command::Run(args) => run::run(context, args.0),
-        Command::Inject(args) => inject::run(context, args.0),
-        Command::Token(args) => token::run(context, args.0),
-        Command::ExecProvider(args) => exec_provider::run(context, args.0),
-        Command::Helper(args) => helper::run(context, args.0),
-        Command::Daemon(args) => daemon::run(context, args.0),
-        Command::Grants(args) => grants::run(context, args.0),
-        Command::Agents(args) => agents::run(context, args.0),
-        Command::Models(args) => models::run(context, args.0),
-        Command::Auth(args) => auth::run(context, args.0),
-        Command::Channels(args) => channels::run(context, args.0),
-        Command::Doctor(args) => doctor::run(context, args.0),
-        Command::Completions(args) => completions::run(context, args.0),
-        Command::Man(args) => man::run(context, args.0),
+        Command::Quickstart(args) => apart(quickstart::run, context, args.0),
+        Command::Init(args) => apart(init::run, context, args.0),
+        Command::Onboard(args) => apart(onboard::run, context, args.0),
+        Command::Vault(args) => apart(vault::run, context, args.0),
+        Command::Secrets(args) => apart(secrets::run, context, args.0),
+        Command::Run(args) => apart(run::run, context, args.0),
+        Command::Inject(args) => apart(inject::run, context, args.0),
+        Command::Token(args) => apart(token::run, context, args.0),
+        Command::ExecProvider(args) => apart(exec_provider::run, context, args.0),
+        Command::Helper(args) => apart(helper::run, context, args.0),
+        Command::Daemon(args) => apart(daemon::run, context, args.0),
+        Command::Grants(args) => apart(grants::run, context, args.0),
+        Command::Agents(args) => apart(agents::run, context, args.0),
+        Command::Models(args) => apart(models::run, context, args.0),
+        Command::Auth(args) => apart(auth::run, context, args.0),
+        Command::Channels(args) => apart(channels::run, context, args.0),
+        Command::Doctor(args) => apart(doctor::run, context, args.0),
+        Command::Completions(args) => apart(completions::run, context, args.0),
+        Command::Man(args) => apart(man::run, context, args.0),
     }
+}
+
+/// Calls a command in a frame of its own: in one with all others, it would touch the stack that
+/// these need, and its code would lie among theirs.
+#[inline(never)]
+fn apart<A>(run: fn(&Context, A) -> Done, context: &Context, args: A) -> Done {
+    run(context, args)
 }
 
 /// The whole tree of commands, for completions, manual pages and the docs.

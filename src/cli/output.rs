@@ -8,7 +8,7 @@ use super::error::CliError;
 use crate::error::{Code, Failure};
 use crate::secret::SecretValue;
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IoSlice, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -67,13 +67,14 @@ impl Output {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let wanted = !set("NO_COLOR") && !dumb;
         let forced = !set("NO_COLOR") && set("CLICOLOR_FORCE");
+        let err_columns = columns(&io::stderr());
         Self {
             json,
             quiet,
             verbose,
             colour_out: forced || (wanted && !json && io::stdout().is_terminal()),
-            colour_err: forced || (wanted && io::stderr().is_terminal()),
-            err_columns: columns(&io::stderr()),
+            colour_err: forced || (wanted && err_columns.is_some()),
+            err_columns,
             closed: Arc::default(),
         }
     }
@@ -83,7 +84,7 @@ impl Output {
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.extend_from_slice(text.as_bytes());
         bytes.push(b'\n');
-        self.write_out(&bytes)
+        self.write_out(&[&bytes])
     }
 
     /// Writes one JSON document to stdout.
@@ -93,28 +94,22 @@ impl Output {
 
     /// Writes a value to stdout in one write, with a line end if asked and not there already.
     pub fn secret(&self, value: &SecretValue, line_end: bool) -> Result<(), CliError> {
-        if !line_end || value.expose().ends_with(b"\n") {
-            return self.write_out(value.expose());
-        }
-        let len = value.len();
-        let line = SecretValue::build(len + 1, |target| {
-            target[..len].copy_from_slice(value.expose());
-            target[len] = b'\n';
-        });
-        self.write_out(line.expose())
+        let ended = !line_end || value.expose().ends_with(b"\n");
+        let line_end: &[u8] = if ended { b"" } else { b"\n" };
+        self.write_out(&[value.expose(), line_end])
     }
 
     /// Writes bytes to stdout as they are.
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
-        self.write_out(bytes)
+        self.write_out(&[bytes])
     }
 
-    fn write_out(&self, bytes: &[u8]) -> Result<(), CliError> {
+    fn write_out(&self, parts: &[&[u8]]) -> Result<(), CliError> {
         if self.closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         // Not through `io::stdout()`: its buffer would keep a copy of a value.
-        let written = write_all(rustix::stdio::stdout(), bytes);
+        let written = write_all(rustix::stdio::stdout(), parts);
         match written {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::PIPE) => {
@@ -170,7 +165,7 @@ impl Output {
             target[start + len] = b'\n';
         });
         // Nothing can be said about a stderr that does not take text.
-        let _ = write_all(rustix::stdio::stderr(), line.expose());
+        let _ = write_all(rustix::stdio::stderr(), &[line.expose()]);
     }
 
     /// Warns; shown with `--quiet` too.
@@ -252,10 +247,15 @@ fn paint(on: bool, tone: Tone, text: &str) -> String {
     }
 }
 
-fn write_all(fd: impl std::os::fd::AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(&fd, bytes) {
-            Ok(count) => bytes = &bytes[count..],
+/// Writes all parts, in one call if the system takes them so.
+fn write_all(fd: impl std::os::fd::AsFd, parts: &[&[u8]]) -> rustix::io::Result<()> {
+    let mut parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut rest = parts.as_mut_slice();
+    // Parts without a byte would count as written by a call that writes nothing.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match rustix::io::writev(&fd, rest) {
+            Ok(count) => IoSlice::advance_slices(&mut rest, count),
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -268,7 +268,7 @@ pub struct RawStdout;
 
 impl Write for RawStdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match write_all(rustix::stdio::stdout(), bytes) {
+        match write_all(rustix::stdio::stdout(), &[bytes]) {
             // A reader that went away has all it wanted.
             Ok(()) | Err(rustix::io::Errno::PIPE) => Ok(bytes.len()),
             Err(errno) => Err(errno.into()),

@@ -113,11 +113,20 @@ fn started(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// A file under `/proc`: the kernel gives its text in one piece, so that less than was asked for is
+/// all of it.
 fn read(path: &str) -> Option<String> {
-    let mut text = String::with_capacity(USUAL_PROC);
-    let mut file = File::open(path).ok()?.take(MAX_PROC as u64);
-    file.read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut file = File::open(path).ok()?;
+    let (mut text, mut len) = (vec![0; USUAL_PROC], 0);
+    loop {
+        len += file.read(&mut text[len..]).ok()?;
+        if len < text.len() || len == MAX_PROC {
+            break;
+        }
+        text.resize(MAX_PROC, 0);
+    }
+    text.truncate(len);
+    String::from_utf8(text).ok()
 }
 
 #[cfg(test)]
@@ -134,6 +143,15 @@ mod tests {
         assert_eq!(started("7 a b"), None);
         let own = std::fs::read_to_string("/proc/self/stat").unwrap();
         assert!(started(&own).is_some_and(|ticks| ticks > 0));
+    }
+
+    #[test]
+    fn a_text_that_is_longer_than_usual_is_read_to_its_end() {
+        let status = read("/proc/self/status").unwrap();
+        assert!(status.len() > USUAL_PROC, "{}", status.len());
+        let last = status.lines().next_back().unwrap_or_default();
+        assert!(last.starts_with("nonvoluntary_ctxt_switches:"), "{last}");
+        assert_eq!(read("/proc/self/no-such-file"), None);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Wire {
         let part = parse(&json, head.payload)?;
         let mut secrets = Vec::with_capacity(part.lens.len());
         for len in &part.lens {
-            secrets.push(SecretValue::try_build(*len, |target| {
+            secrets.push(SecretValue::try_receive(*len, |target| {
                 self.fill(target, deadline, false)
             })?);
         }

@@ -51,6 +51,17 @@ impl SecretValue {
         Ok(Self(Arc::new(SecretBox::new(Box::new(bytes)))))
     }
 
+    /// Like [`SecretValue::try_build`], for a `fill` that has the kernel write the bytes, which
+    /// then go through no register of this process.
+    pub fn try_receive<E>(
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut bytes = LockedBytes::zeroed(len);
+        fill(bytes.as_mut_slice())?;
+        Ok(Self(Arc::new(SecretBox::new(Box::new(bytes)))))
+    }
+
     /// Reads a stream to its end, at most `max` bytes, without a buffer that grows. Returns `None`
     /// if the stream holds more.
     pub fn read_from(reader: &mut impl Read, max: usize) -> io::Result<Option<Self>> {

@@ -16,6 +16,7 @@ pub mod rm;
 pub mod set;
 mod stopped;
 
+use super::apart;
 use super::context::Context;
 use super::error::Done;
 use super::lazy::Lazy;
@@ -84,20 +85,20 @@ enum SecretsCommand {
 /// Runs `secrets`.
 pub fn run(context: &Context, args: SecretsArgs) -> Done {
     match args.command {
-        SecretsCommand::Set(args) => set::run(context, args.0),
-        SecretsCommand::Get(args) => get::run(context, args.0),
-        SecretsCommand::List(args) => list::run(context, args.0),
-        SecretsCommand::Rm(args) => rm::run(context, args.0),
-        SecretsCommand::Mv(args) => mv::run(context, args.0),
-        SecretsCommand::History(args) => history::run(context, args.0),
-        SecretsCommand::Restore(args) => restore::run(context, args.0),
-        SecretsCommand::Resolve(args) => resolve::run(context, args.0),
-        SecretsCommand::Configure(args) => configure::run(context, args.0),
-        SecretsCommand::Plan(args) => plan::run(context, args.0),
-        SecretsCommand::Apply(args) => apply::run(context, args.0),
-        SecretsCommand::Audit(args) => audit::run(context, args.0),
-        SecretsCommand::Migrate(args) => migrate::run(context, args.0),
-        SecretsCommand::Reload(args) => reload::run(context, args.0),
+        SecretsCommand::Set(args) => apart(set::run, context, args.0),
+        SecretsCommand::Get(args) => apart(get::run, context, args.0),
+        SecretsCommand::List(args) => apart(list::run, context, args.0),
+        SecretsCommand::Rm(args) => apart(rm::run, context, args.0),
+        SecretsCommand::Mv(args) => apart(mv::run, context, args.0),
+        SecretsCommand::History(args) => apart(history::run, context, args.0),
+        SecretsCommand::Restore(args) => apart(restore::run, context, args.0),
+        SecretsCommand::Resolve(args) => apart(resolve::run, context, args.0),
+        SecretsCommand::Configure(args) => apart(configure::run, context, args.0),
+        SecretsCommand::Plan(args) => apart(plan::run, context, args.0),
+        SecretsCommand::Apply(args) => apart(apply::run, context, args.0),
+        SecretsCommand::Audit(args) => apart(audit::run, context, args.0),
+        SecretsCommand::Migrate(args) => apart(migrate::run, context, args.0),
+        SecretsCommand::Reload(args) => apart(reload::run, context, args.0),
     }
 }
 

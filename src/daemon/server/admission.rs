@@ -206,6 +206,9 @@ impl Drop for Slot {
         if state.full {
             self.shared.wake.raise();
         }
-        self.shared.changed.notify_all();
+        // Before that, nobody waits for connections to end.
+        if state.locked {
+            self.shared.changed.notify_all();
+        }
     }
 }

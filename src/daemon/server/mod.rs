@@ -45,7 +45,7 @@ pub const KEPT_LIMIT: Duration = Duration::from_secs(30);
 /// For answers that are on their way when the daemon locks.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Threads that stay for the next connection: starting one costs more than a quick answer.
-pub const SPARE_THREADS: usize = 8;
+pub const SPARE_THREADS: usize = 16;
 /// The stack of a connection's thread in bytes; JSON nests at most 128 deep.
 const STACK: usize = 1 << 20;
 /// How long the daemon pauses accepting when the operating system has no descriptors left.
@@ -271,6 +271,7 @@ fn accept_until_stopped(
     signals: Option<&Signals>,
 ) -> io::Result<Stopped> {
     let mut exhausted = false;
+    let mut armed = None;
     loop {
         let now = shared.clock.now();
         let full = {
@@ -283,7 +284,14 @@ fn accept_until_stopped(
             }
             state.full
         };
-        shared.clock.arm(shared.session.next(now))?;
+        // Each request moves the idle limit away: a timer that comes early costs less than to set
+        // it anew each time.
+        let next = shared.session.next(now);
+        let fired = armed.is_some_and(|armed| armed <= now);
+        if fired || next.is_some_and(|next| armed.is_none_or(|armed| next < armed)) {
+            shared.clock.arm(next)?;
+            armed = next;
+        }
         let (wake, timer) = (shared.wake.fd(), shared.clock.fd());
         let signal_fd = signals.map(Signals::fd);
         let mut fds = vec![

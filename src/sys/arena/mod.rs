@@ -259,13 +259,21 @@ impl Arena {
 /// How many bytes this process may lock, in whole pages; `None` where there is no limit.
 fn lockable() -> Option<usize> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current?;
-    let page = rustix::param::page_size();
+    let page = page_size();
     Some(usize::try_from(limit).ok()? / page * page)
+}
+
+/// As the C library knows it from its start: rustix would read all that the kernel told the
+/// process.
+fn page_size() -> usize {
+    // SAFETY: the call only looks up a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).expect("pages have a size")
 }
 
 /// Maps `len` bytes of the wanted backing between two pages that can't be touched.
 fn map_guarded(len: usize, backing: Backing) -> io::Result<NonNull<u8>> {
-    let page = rustix::param::page_size();
+    let page = page_size();
     let whole = len + 2 * page;
     // SAFETY: an anonymous mapping at an address of the kernel's choice aliases nothing.
     let reserved = unsafe { libc::mmap(ptr::null_mut(), whole, libc::PROT_NONE, RESERVE, -1, 0) };
@@ -338,13 +346,14 @@ fn lock(at: *mut libc::c_void, len: usize) -> io::Result<()> {
 /// Keeps the pages out of core files and forked children. A kernel that refuses one of these
 /// still gives a usable arena, so failures are let pass.
 fn advise(at: *mut libc::c_void, len: usize, backing: Backing) {
-    let for_fork = match backing {
-        // WIPEONFORK is for private mappings; a shared one is kept from the child altogether.
-        Backing::SecretMemory => libc::MADV_DONTFORK,
-        Backing::Locked | Backing::Unlocked => libc::MADV_WIPEONFORK,
+    let advices: &[libc::c_int] = match backing {
+        // WIPEONFORK is for private mappings; a shared one is kept from the child altogether. The
+        // kernel itself keeps this kind out of core files.
+        Backing::SecretMemory => &[libc::MADV_DONTFORK],
+        Backing::Locked | Backing::Unlocked => &[libc::MADV_DONTDUMP, libc::MADV_WIPEONFORK],
     };
-    for advice in [libc::MADV_DONTDUMP, for_fork] {
-        // SAFETY: neither advice changes what this process sees in the mapped range.
+    for &advice in advices {
+        // SAFETY: none advice changes what this process sees in the mapped range.
         unsafe { libc::madvise(at, len, advice) };
     }
 }
