@@ -151,7 +151,10 @@ impl CodeFlow {
         if !self.is_expected_issuer(callback.iss.as_deref()) {
             return Err(CallbackError::OtherIssuer);
         }
-        if let Some(error) = callback.error {
+        if let Some(mut error) = callback.error {
+            // What a server says is shown, and it knows our state.
+            let shows_state = |text: &String| text.contains(self.state.as_str());
+            error.description = error.description.filter(|text| !shows_state(text));
             return Ok(Answer::Refused(error));
         }
         let code = callback.code.ok_or(CallbackError::Empty)?;

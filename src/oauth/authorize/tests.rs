@@ -170,6 +170,26 @@ fn a_refusal_with_our_state_ends_the_flow() {
     }
 }
 
+#[test]
+fn a_description_that_repeats_the_state_is_not_shown() {
+    let flow = flow(&acme());
+    let state = flow.state.as_str();
+    let described = |text: &str| {
+        let query = format!("error=access_denied&error_description={text}&state={state}");
+        match read(&flow, &query) {
+            Ok(Answer::Refused(no)) => no.description,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(described("not+you").as_deref(), Some("not you"));
+    for text in [
+        format!("no:{state}."),
+        format!("%07{}%07{}", &state[..9], &state[9..]),
+    ] {
+        assert_eq!(described(&text), None, "{text}");
+    }
+}
+
 fn first_sign_in() -> (Provider, CodeFlow) {
     let provider = builtin::get("openai").unwrap();
     let flow = flow(&provider);
