@@ -34,6 +34,7 @@ mod cli {
     mod status;
     mod terminal;
     mod units;
+    mod unread;
     mod vault;
     mod world;
 }

@@ -45,13 +45,12 @@ mod usage;
 mod vault;
 
 use crate::error::Code;
-use crate::sys::{harden, start};
+use crate::sys::{harden, start, stderr};
 use crate::time::when;
 use clap::{CommandFactory, Parser, Subcommand};
 use context::{Context, Global};
 use error::{CliError, Doing, Done};
 use lazy::Lazy;
-use std::io::Write;
 
 /// The exit code of a defect.
 const EXIT_BUG: u8 = 70;
@@ -227,18 +226,18 @@ fn full_command() -> clap::Command {
 }
 
 /// A panic is a defect: it says where, never what was in its message, which might quote a value.
+/// It waits for nobody who reads that, nor for a thread that is about to write.
 fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(
             || "an unknown place".to_owned(),
             |location| format!("{}:{}", location.file(), location.line()),
         );
-        let _ = writeln!(
-            std::io::stderr(),
+        let _ = stderr::stderr().line(&format!(
             "error: failed to go on: this is a defect of reseal {} at {place}\n\
              hint: please report it",
             env!("CARGO_PKG_VERSION"),
-        );
+        ));
         if start::on_main_thread() {
             std::process::exit(i32::from(EXIT_BUG));
         }

@@ -6,16 +6,16 @@
 //!
 //! Invariant: there is a limit for the lines that clients cause in a minute, and a line is left out
 //! where nobody reads on. What was left out is counted, and told with the next line. (A terminal
-//! that takes a part of a line can still be waited for.)
+//! that can't be opened a second time, and takes a part of a line, can still be waited for.)
 
 use crate::sys::clock;
+use crate::sys::stderr::{self, Prompt};
 use crate::time::UnixMs;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::BorrowedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,8 +27,6 @@ pub const MAX_LOG: u64 = 256 << 10;
 pub const MAX_LINES: u32 = 256;
 /// For how long lines are counted.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// The longest line in bytes: as much as a pipe takes whole, or not at all.
-const MAX_LINE: usize = 4096;
 
 /// Where lines go.
 #[derive(Debug)]
@@ -46,7 +44,11 @@ struct Lines {
 #[derive(Debug)]
 enum Sink {
     /// The service manager keeps the time and the size.
-    Stderr,
+    Stderr {
+        stderr: Prompt<BorrowedFd<'static>>,
+        /// The last line has no end.
+        torn: bool,
+    },
     File {
         file: File,
         len: u64,
@@ -54,9 +56,13 @@ enum Sink {
 }
 
 impl Log {
-    /// Lines without a time, to stderr.
+    /// Lines without a time, to stderr. To be called before the sandbox is entered, which lets
+    /// nobody open a terminal.
     pub fn stderr() -> Self {
-        Self::to(Sink::Stderr)
+        Self::to(Sink::Stderr {
+            stderr: stderr::stderr(),
+            torn: false,
+        })
     }
 
     /// Lines with a time, appended to a file of mode 0600.
@@ -131,26 +137,18 @@ impl Lines {
 impl Sink {
     fn write(&mut self, message: fmt::Arguments<'_>) -> io::Result<()> {
         match self {
-            Sink::Stderr => write_at_once(&io::stderr(), message),
+            Sink::Stderr { stderr, torn } => {
+                let end = if *torn { "\n" } else { "" };
+                let written = stderr.line(&format!("{end}reseal: {message}"));
+                *torn = match &written {
+                    Ok(()) => false,
+                    Err(error) => *torn || error.kind() == io::ErrorKind::WriteZero,
+                };
+                written
+            }
             Sink::File { file, len } => append(file, len, message),
         }
     }
-}
-
-/// Writes a line to a pipe, a socket or a terminal if that takes it now.
-fn write_at_once(mut to: impl AsFd + Write, message: fmt::Arguments<'_>) -> io::Result<()> {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let mut line = format!("reseal: {message}");
-    line.truncate(line.floor_char_boundary(MAX_LINE - 1));
-    line.push('\n');
-    // A pipe that is ready takes as much as a line whole.
-    if poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&now))? == 0 {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    to.write_all(line.as_bytes())
 }
 
 fn append(file: &mut File, len: &mut u64, message: fmt::Arguments<'_>) -> io::Result<()> {
@@ -252,20 +250,5 @@ mod tests {
             end[0].ends_with(" later") && end[1].ends_with(" 1 lines left out"),
             "{end:?}"
         );
-    }
-
-    #[test]
-    fn a_line_is_left_out_where_nobody_reads_on() {
-        let (reader, writer) = io::pipe().unwrap();
-        let long = "x".repeat(2 * MAX_LINE);
-        let write = || write_at_once(&writer, format_args!("{long}"));
-        let written = (0..1000).take_while(|_| write().is_ok()).count();
-        assert!((1..1000).contains(&written), "{written}");
-        assert_eq!(write().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        let mut lines = vec![0; written * MAX_LINE];
-        io::Read::read_exact(&mut &reader, &mut lines).unwrap();
-        let line = &lines[..MAX_LINE];
-        assert!(line.starts_with(b"reseal: xxx") && line.ends_with(b"x\n"));
-        write().unwrap();
     }
 }

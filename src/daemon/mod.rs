@@ -231,6 +231,7 @@ pub fn run(
     let reached = site.share != Share::Own || passed.is_some();
     check_user(reached, geteuid().as_raw(), users::overflow_uid())?;
     let mut place = Place::claim(site.socket, site.share, CLAIM_LIMIT)?;
+    let log = Log::stderr();
     manager.notify("STATUS=opening the vault");
     let opened_at = SystemTime::now();
     let opened = open()?;
@@ -247,7 +248,7 @@ pub fn run(
         unlock: *unlock,
         clock: Arc::new(Boottime::new().map_err(system)?),
         limits: Limits::default(),
-        log: Log::stderr(),
+        log,
         manager,
         signals: Some(install_signals()?),
         opened_at,

@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod signals;
 pub mod spawn;
 pub mod start;
+pub mod stderr;
 pub mod tty;
 mod unwind;
 pub mod users;
