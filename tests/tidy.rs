@@ -8,6 +8,8 @@ mod tidy {
     pub mod tree;
 }
 
+use std::path::Path;
+use std::process::Command;
 use tidy::tree::{Offence, Tree};
 use tidy::{docs, layers, style};
 
@@ -355,4 +357,25 @@ fn a_machine_path_is_found() {
         "docs/a.md",
         &[2],
     );
+}
+
+/// What mutants and sanitizers are run on (`tests/run --mutants`, `--sanitizers`).
+#[test]
+fn a_part_of_the_code_is_a_crate_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let part = Command::new(root.join("tests/assurance/part.py"))
+        .arg(folder.path())
+        .arg("crypto")
+        .output()
+        .unwrap();
+    assert!(part.status.success(), "{part:?}");
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{metadata:?}");
+    let lib = std::fs::read_to_string(folder.path().join("src/lib.rs")).unwrap();
+    assert!(lib.contains("pub mod crypto;") && !lib.contains("pub mod vault;"));
 }

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 # What stays of Cargo.toml, besides the dependencies.
 SECTIONS = re.compile(r"\[(package|workspace|lints\..*|profile\.dev.*)\]")
+# But for what names files that a part does not have.
+LEFT_OUT = ("default-run", "readme", "exclude", "build", "members", "default-members")
 
 
 def sources(module: str) -> list[Path]:
@@ -62,7 +64,7 @@ def manifest(part: str, whole: str) -> str:
             for_features = uses and section == "[dependencies]" and not uses.search(whole)
             if uses and not uses.search(part) and not for_features:
                 continue
-        elif not SECTIONS.match(section) or line.startswith(("default-run", "readme", "exclude")):
+        elif not SECTIONS.match(section) or line.startswith(LEFT_OUT):
             continue
         kept.append(line)
         if line == "[package]":
