@@ -196,3 +196,15 @@ fn a_daemon_that_systemd_stops_stores_the_token_that_is_on_its_way() {
     boot.saw("asked: 1");
     boot.saw("end");
 }
+
+#[test]
+fn a_persons_own_daemon_runs_under_the_manager_of_their_services() {
+    let boot = boot();
+    boot.saw("user's units: exit 0, socket active");
+    boot.saw("user's daemon: got of-my-own");
+    let lea = boot.value("lea: ");
+    boot.saw(&format!("user's process: Uid: {lea} {lea} {lea} {lea}"));
+    boot.saw("user's client after a kill: of-my-own");
+    boot.saw("user's daemon starts with the manager: got of-my-own");
+    boot.saw("user's daemon stopped: success");
+}

@@ -107,4 +107,40 @@ systemctl stop reseal.service
 seen "stopped: $(of Result), exit $(of ExecMainStatus)"
 seen "stored: $(reseal --state-dir $state token acme:me --key-fd 3 3</run/test/key)"
 seen "asked: $(wc -l </run/test/asked)"
+
+# A person's own daemon, under the manager of their services. What a session's manager makes at login is
+# made here: there is nobody who logs in.
+useradd --create-home --shell /bin/sh lea
+lea=$(id -u lea)
+mkdir -p /etc/systemd/system/user-runtime-dir@.service.d
+cat >/etc/systemd/system/user-runtime-dir@.service.d/here.conf <<UNIT
+[Service]
+ExecStart=
+ExecStart=/usr/bin/install -d -o lea -g lea -m 700 /run/user/%i
+ExecStop=
+UNIT
+systemctl daemon-reload
+systemctl start user@"$lea".service
+own() {
+    setpriv --reuid=lea --regid=lea --init-groups \
+        env -C /home/lea HOME=/home/lea XDG_RUNTIME_DIR=/run/user/"$lea" "$@"
+}
+own sh -c "umask 077; head -c 32 /dev/urandom >key"
+own reseal --no-input init --key-file key
+echo -n of-my-own | own reseal --no-input secrets set mine --key-file key
+own reseal --json daemon install --user --key-file /home/lea/key --with-socket >/tmp/next
+/usr/bin/python3 -c 'import json; print(*json.load(open("/tmp/next"))["next"], sep="\n")' >/tmp/next.sh
+own bash -e /tmp/next.sh
+seen "user's units: exit $?, socket $(own systemctl --user is-active reseal.socket)"
+seen "user's daemon: got $(own reseal --no-input secrets get mine)"
+pid=$(own systemctl --user show -P MainPID reseal.service)
+seen "user's process: $(grep "^Uid:" /proc/"$pid"/status | tr -s '\t ' ' ')"
+seen "lea: $lea"
+own systemctl --user kill --signal=KILL --kill-whom=main reseal.service
+seen "user's client after a kill: $(own reseal --no-input secrets get mine)"
+systemctl restart user@"$lea".service
+wait_for own systemctl --user --quiet is-active reseal.service
+seen "user's daemon starts with the manager: got $(own reseal --no-input secrets get mine)"
+own systemctl --user stop reseal.socket reseal.service
+seen "user's daemon stopped: $(own systemctl --user show -P Result reseal.service)"
 seen end
