@@ -229,12 +229,12 @@ fn kept_versions(record: &Record, keep: usize) -> impl Iterator<Item = &Version>
 }
 
 /// Frames on their way out.
-struct Sink<'a, E> {
-    frames: FrameBuilder,
-    buffer: Vec<u8>,
-    out: &'a mut dyn FnMut(&[u8]) -> Result<(), E>,
-    head: Head,
-    len: u64,
+pub(super) struct Sink<'a, E> {
+    pub frames: FrameBuilder,
+    pub buffer: Vec<u8>,
+    pub out: &'a mut dyn FnMut(&[u8]) -> Result<(), E>,
+    pub head: Head,
+    pub len: u64,
 }
 
 impl<E: From<VaultError>> Sink<'_, E> {
@@ -246,7 +246,7 @@ impl<E: From<VaultError>> Sink<'_, E> {
         }
     }
 
-    fn close(&mut self, commit: bool, rng: &mut dyn Random) -> Result<(), E> {
+    pub(super) fn close(&mut self, commit: bool, rng: &mut dyn Random) -> Result<(), E> {
         self.buffer.clear();
         let closed = self.frames.close(commit, rng, &mut self.buffer);
         self.head = Head {

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod aside;
+mod asking;
 mod bounds;
 mod model;
 mod operations;

@@ -34,7 +34,7 @@ impl KdfParams {
         t: 2,
         p: 1,
     };
-    /// The least memory in KiB.
+    /// The least memory in KiB; far more than the 8 KiB for each lane that Argon2 asks for.
     pub const MIN_M_KIB: u32 = 19_456;
     /// The most passes.
     pub const MAX_T: u32 = 16;
@@ -60,9 +60,6 @@ impl KdfParams {
         }
         if m_kib < Self::MIN_M_KIB {
             return refuse("19 MiB is the least");
-        }
-        if m_kib < 8 * p {
-            return refuse("8 KiB for each lane is the least");
         }
         if m_kib > limit.max_m_kib {
             return refuse("2 GiB is the most, unless --kdf-limit allows more");

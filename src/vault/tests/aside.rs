@@ -59,6 +59,39 @@ fn an_answer_put_by_comes_back_while_its_attempt_is_open_and_in_no_other_place()
 }
 
 #[test]
+fn an_answer_is_as_long_as_a_value_and_of_the_version_after_the_one_that_was_sent() {
+    let mut world = World::new("aside");
+    world.commit(vec![put("a", b"set-1")]).unwrap();
+    let intent = begin(&mut world, "a", 1);
+    let World { vault, rng, .. } = &mut world;
+    let mut seal = |intent: &Intent, len| {
+        let secret = SecretValue::build(len, |out| out.fill(7));
+        vault.seal_aside(intent, &secret, rng)
+    };
+    let longest = seal(&intent, crate::secret::MAX_VALUE).unwrap();
+    let over = seal(&intent, crate::secret::MAX_VALUE + 1);
+    assert_eq!(over, Err(VaultError::Limit("a value of 1 MiB")));
+    let last = Intent {
+        base_version: u64::MAX,
+        ..intent
+    };
+    assert_eq!(seal(&last, 1), Err(VaultError::Limit("versions")));
+    // The value is encrypted where it stands, in memory that did not have to grow.
+    assert_eq!(longest.capacity(), longest.len());
+    let secret = world.vault.open_aside(&longest).unwrap().1;
+    assert_eq!(secret.len(), crate::secret::MAX_VALUE);
+    // What follows the head is a value like those in the file.
+    let at = ValueAt {
+        id: intent.id,
+        version: intent.base_version + 1,
+        kind: RecordKind::OAuth,
+        offset: 0,
+        len: 0,
+    };
+    assert!(world.vault.open_value(&at, &longest[48..]).is_ok());
+}
+
+#[test]
 fn what_an_attempt_sent_is_known_by_its_tag_also_after_a_rename() {
     let mut world = World::new("sent");
     world.commit(vec![put("a", b"set-1")]).unwrap();

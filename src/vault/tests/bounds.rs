@@ -142,6 +142,35 @@ fn records_and_attempts() {
 }
 
 #[test]
+fn a_record_that_goes_makes_room_for_another() {
+    let mut world = World::new("limits");
+    world.commit(vec![put("a", b"1")]).unwrap();
+    let (id, old) = world.vault.index.by_name("a").unwrap();
+    let (id, shared, now) = (id.0, old.name.clone(), old.now.clone());
+    let now = index::Version {
+        meta: Box::default(),
+        ..now
+    };
+    world.vault.index.records.reserve(MAX_RECORDS);
+    for i in 1..MAX_RECORDS as u32 {
+        let mut other = id;
+        other[..4].copy_from_slice(&i.to_le_bytes());
+        let record = index::Record {
+            name: shared.clone(),
+            now: now.clone(),
+            older: Vec::new(),
+        };
+        world.vault.index.records.insert(RecordId(other), record);
+    }
+    assert_eq!(world.vault.len(), MAX_RECORDS);
+    let full = Some(VaultError::Limit("1,000,000 records"));
+    assert_eq!(world.prepare(&[put("b", b"1")]).err(), full);
+    assert!(world.prepare(&[delete("a"), put("b", b"1")]).is_ok());
+    let two = [delete("a"), put("b", b"1"), put("c", b"1")];
+    assert_eq!(world.prepare(&two).err(), full);
+}
+
+#[test]
 fn slots_and_header() {
     let mut world = World::new("limits");
     let context = SlotContext::of(world.vault.header());
@@ -186,6 +215,183 @@ fn slots_and_header() {
         .collect();
     let outcome = world.rewrite(Rewrite::Slots(large), 0);
     assert_eq!(outcome, Err(VaultError::SlotLimit("header of 64 KiB")));
+}
+
+#[test]
+fn a_header_of_64_kib_with_four_passphrase_slots() {
+    let world = World::new("limits");
+    let make = |slots: &[Slot]| {
+        let fields = world.vault.header().fields();
+        Header::make(fields, slots, &world.vault.keys).map(|header| header.bytes().len())
+    };
+    let age = |i: u8, len: usize| {
+        let mut file = b"age-encryption.org/v1\n".to_vec();
+        file.resize(len, b'x');
+        let new = NewSlot::Age { id: [i; 16], file };
+        let context = SlotContext::of(world.vault.header());
+        let wrapped = new.wrap(&context, &world.root, &mut Seeded::new("age"));
+        wrapped.unwrap()
+    };
+    let last = MAX_HEADER - MIN_HEADER - 4 * 28 - 3 * MAX_AGE_FILE;
+    let of = |last| [MAX_AGE_FILE, MAX_AGE_FILE, MAX_AGE_FILE, last];
+    let slots =
+        |lens: [usize; 4]| -> Vec<Slot> { (1..).zip(lens).map(|(i, n)| age(i, n)).collect() };
+    assert_eq!(make(&slots(of(last))), Ok(MAX_HEADER));
+    let over = Err(VaultError::SlotLimit("header of 64 KiB"));
+    assert_eq!(make(&slots(of(last + 1))), over);
+
+    let passphrase = |id: u8| {
+        let bytes = [&[1, 0, 0, 0, 148, 0, 0, 0][..], &[id; 16], &[0; 148]].concat();
+        Slot::parse(&mut wire::Fields(&bytes)).unwrap()
+    };
+    let five: Vec<_> = (1..=5).map(passphrase).collect();
+    assert!(make(&five[..MAX_PASSPHRASE_SLOTS]).is_ok());
+    let over = VaultError::Corrupt("more than four passphrase keyslots");
+    assert_eq!(make(&five), Err(over));
+    // Reserved bytes, one place at a time.
+    for at in [56, 63, 130, 131] {
+        let mut bytes = world.vault.header().bytes().to_vec();
+        bytes[at] = 1;
+        let reserved = VaultError::Corrupt("reserved bytes of the header");
+        assert_eq!(Header::parse(&bytes).err(), Some(reserved), "{at}");
+    }
+}
+
+fn put_as(text: &str, meta: Meta) -> Change {
+    Change::Put {
+        name: name(text),
+        kind: RecordKind::Static,
+        meta,
+        value: SecretValue::copy_of(b"v"),
+        expect: Expect::Any,
+    }
+}
+
+/// New records from `f10` on, whose operations fill an index up to this many bytes.
+fn records_of(len: usize) -> Vec<Change> {
+    let fixed = op::OP_HEAD + op::PUT_FIXED + "f10".len();
+    let count = len / MAX_META + 2;
+    let record = |i: usize| {
+        let rest = if i == 0 { len % count } else { 0 };
+        put_as(&format!("f{}", 10 + i), meta_of(len / count + rest - fixed))
+    };
+    (0..count).map(record).collect()
+}
+
+fn attempt_on(record: &str, attempt: u8) -> Change {
+    Change::Intent {
+        name: name(record),
+        attempt: [attempt; 16],
+        refresh_token: SecretValue::copy_of(b"t"),
+        expect: Expect::Any,
+    }
+}
+
+#[test]
+fn a_frame_is_full_when_one_more_would_pass_a_target() {
+    let keys = World::new("limits").vault.keys;
+    let mut frames = frame::FrameBuilder::new(&keys, frame::FrameKind::Delta, 2, [0; 32]);
+    let (index, values) = (FRAME_INDEX_TARGET - 10, FRAME_VALUES_TARGET - 20);
+    assert!(
+        !frames.is_full(usize::MAX, usize::MAX),
+        "a first one always fits"
+    );
+    frames.index.resize(10, 0);
+    frames.values.resize(20, 0);
+    assert!(!frames.is_full(index, values));
+    assert!(frames.is_full(index + 1, 0));
+    assert!(frames.is_full(0, values + 1));
+    // It is written in one piece of memory, which does not grow while the index is not sealed yet.
+    let mut out = Vec::new();
+    frames.close(true, &mut Seeded::new("frame"), &mut out);
+    assert_eq!(out.capacity(), out.len());
+}
+
+#[test]
+fn a_transaction_goes_on_in_another_frame_where_one_is_full() {
+    let mut world = World::new("limits");
+    world
+        .commit(vec![put("a", b"v"), attempt_on("a", 1)])
+        .unwrap();
+    let vault_meta = |len: usize| {
+        let json = json!({"x": "y".repeat(len - json!({"x": ""}).to_string().len())});
+        Change::VaultMeta(serde_json::from_value(json).unwrap())
+    };
+    let largest = op::OP_HEAD + MAX_VAULT_META;
+    let count = FRAME_INDEX_TARGET / largest;
+    let mut changes: Vec<_> = (0..count).map(|_| vault_meta(MAX_VAULT_META)).collect();
+    let rest = FRAME_INDEX_TARGET - count * largest;
+    let (attempt, outcome) = ([1; 16], Outcome::Stored);
+    let operations = [
+        (46 + 100, put_as("a", meta_of(100))),
+        (5 + 24, delete("a")),
+        (5 + 200, vault_meta(200)),
+        (5 + 64, attempt_on("a", 2)),
+        (5 + 17, Change::Clear { attempt, outcome }),
+    ];
+    let mut frames = |changes: &[Change]| {
+        let prepared = world.prepare(changes).unwrap();
+        prepared.head.seq - prepared.builds_on.seq
+    };
+    for (len, operation) in operations {
+        changes.truncate(count);
+        changes.extend([vault_meta(rest - len - op::OP_HEAD), operation]);
+        assert_eq!(frames(&changes), 1, "{len}");
+    }
+    changes[count + 1] = put_as("a", meta_of(100));
+    changes[count] = vault_meta(rest - (46 + 100) - op::OP_HEAD + 1);
+    assert_eq!(frames(&changes), 2);
+}
+
+#[test]
+fn a_snapshot_goes_on_in_another_frame_where_one_is_full() {
+    let mut world = World::new("limits");
+    let ancestor = op::OP_HEAD + 44;
+    world
+        .commit(records_of(FRAME_INDEX_TARGET - ancestor - 100))
+        .unwrap();
+    let meta = world.vault.find(&name("f10")).unwrap().meta;
+    let len = serde_json::to_vec(&meta).unwrap().len();
+    let mut frames_with = |more: usize, change: Option<Change>| {
+        let longer = put_as("f10", meta_of(len + more));
+        world
+            .commit(change.into_iter().chain([longer]).collect())
+            .unwrap();
+        world.rewrite(Rewrite::Compact, 0).unwrap();
+        world.vault.macs.len()
+    };
+    assert_eq!([frames_with(100, None), frames_with(101, None)], [1, 2]);
+    // The last operation is that of an attempt.
+    let begun = Some(attempt_on("f10", 1));
+    let rest = 100 - (5 + 64);
+    assert_eq!(
+        [frames_with(rest, begun), frames_with(rest + 1, None)],
+        [1, 2]
+    );
+}
+
+#[test]
+fn a_snapshot_ends_at_4_gib() {
+    let world = World::new("limits");
+    let end = |len: u64| {
+        let mut sink = snapshot::Sink {
+            frames: frame::FrameBuilder::new(
+                world.vault.keys(),
+                frame::FrameKind::Snapshot,
+                1,
+                [0; 32],
+            ),
+            buffer: Vec::new(),
+            out: &mut |_| Ok::<(), VaultError>(()),
+            head: world.vault.head(),
+            len,
+        };
+        sink.close(true, &mut Seeded::new("frame"))
+            .map(|()| sink.len)
+    };
+    let most = MAX_FILE - (80 + 16 + 32);
+    assert_eq!(end(most), Ok(MAX_FILE));
+    assert_eq!(end(most + 1), Err(VaultError::Limit("a file of 4 GiB")));
 }
 
 #[test]

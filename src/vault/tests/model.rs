@@ -420,7 +420,9 @@ fn compaction_is_due_by_size_and_by_number() {
 fn compaction_works_with_sub_keys_that_were_handed_over() {
     let mut world = World::new("handover");
     world.commit(vec![put("a", b"1")]).unwrap();
-    let keys = SubKeys::from_secret(&world.vault.keys().to_secret()).unwrap();
+    let handed_over = world.vault.keys().to_secret();
+    assert_eq!(handed_over.len(), 8 + 16 + 4 + 32 + 6 * 32);
+    let keys = SubKeys::from_secret(&handed_over).unwrap();
     let header = open_header(&world.bytes).unwrap();
     world.vault = Replay::read_all(header, keys, &world.bytes).unwrap();
     world.rewrite(Rewrite::Compact, 0).unwrap();

@@ -210,6 +210,75 @@ fn slots_in_another_order_are_noticed() {
     );
 }
 
+/// A slot as it stands in a header, with its flags and body.
+fn read_slot(code: u16, flags: u16, body: &[u8]) -> Result<Slot, VaultError> {
+    let len = (body.len() as u32).to_le_bytes();
+    let [code, flags] = [code, flags].map(u16::to_le_bytes);
+    let bytes = [code.as_slice(), &flags, &len, &[8; 16], body].concat();
+    Slot::parse(&mut wire::Fields(&bytes))
+}
+
+#[test]
+fn a_slot_reads_as_it_was_made_and_says_who_vouches_for_the_vault() {
+    let mut world = World::new("slots");
+    let raw = |hint| NewSlot::Raw {
+        secret: raw_key(),
+        hint,
+    };
+    let file = b"age-encryption.org/v1\nx".to_vec();
+    let made = [
+        (passphrase_slot(None), true),
+        (passphrase_slot(Some(raw_key())), true),
+        (raw(RawKeyHint::File), true),
+        (raw(RawKeyHint::Other(99)), true),
+        (NewSlot::Age { id: [7; 16], file }, false),
+    ];
+    for (new, authenticates) in made {
+        let (header, slot) = with_slot(&mut world, &new);
+        let again = Header::parse(header.bytes()).unwrap();
+        assert_eq!(again.slots().last(), Some(&slot));
+        assert_eq!(again.slot(&slot.id), Ok(&slot));
+        assert_eq!(again.slot(&[0; 16]), Err(VaultError::SlotAbsent));
+        assert_eq!(slot.authenticates(), authenticates, "{slot:?}");
+        // Nothing of its body.
+        let shown = format!("Slot {{ id: {:?}, kind: {:?} }}", slot.id, slot.kind);
+        assert_eq!(format!("{slot:?}"), shown);
+    }
+    for code in [4, 9] {
+        assert!(!read_slot(code, 0, b"").unwrap().authenticates());
+    }
+}
+
+#[test]
+fn a_slot_has_the_sizes_and_flags_of_its_kind() {
+    let age = |len: usize, told: usize| {
+        let mut body = (told as u32).to_le_bytes().to_vec();
+        body.extend(b"age-encryption.org/v1\n");
+        body.resize(4 + len, b'x');
+        read_slot(2, 0, &body).map(|slot| slot.kind)
+    };
+    let (most, sizes) = (
+        limits::MAX_AGE_FILE,
+        Err(VaultError::Corrupt("keyslot sizes")),
+    );
+    assert_eq!(age(most, most), Ok(SlotKind::Age));
+    for (len, told) in [(most + 1, most + 1), (most, most - 1), (99, 100)] {
+        assert_eq!(age(len, told), sizes, "{len} {told}");
+    }
+    let most = limits::MAX_SLOT_BODY;
+    assert!(read_slot(9, 0, &vec![0; most]).is_ok());
+    let over = VaultError::Corrupt("keyslot body over its limit");
+    assert_eq!(read_slot(9, 0, &vec![0; most + 1]), Err(over));
+    let keyfile = |flags| match read_slot(1, flags, &[0; 44 + 104]).map(|slot| slot.kind) {
+        Ok(SlotKind::Passphrase { keyfile, .. }) => Ok(keyfile),
+        other => Err(other),
+    };
+    assert_eq!([keyfile(0), keyfile(1)], [Ok(false), Ok(true)]);
+    let flags = Err(Err(VaultError::Corrupt("reserved flags of a keyslot")));
+    assert_eq!(keyfile(2), flags);
+    assert_eq!(keyfile(3), flags);
+}
+
 #[test]
 fn what_is_not_known_is_kept() {
     let mut world = World::new("unknown slot");
@@ -352,6 +421,12 @@ fn a_recovery_code_reads_as_people_write() {
     assert_eq!(
         parse(&format!(" {}\n", printed.replace('-', ""))).unwrap(),
         code.expose()
+    );
+    let spread = |len: usize| format!("{printed}{}", " ".repeat(len - printed.len()));
+    assert_eq!(parse(&spread(recovery::MAX_TEXT)).unwrap(), code.expose());
+    assert_eq!(
+        parse(&spread(recovery::MAX_TEXT + 1)),
+        Err(VaultError::RecoveryCode)
     );
     let sloppy = printed.replace('0', "o").replace('1', "l");
     assert_eq!(parse(&sloppy).unwrap(), code.expose());

@@ -149,7 +149,23 @@ fn a_value_opens_in_its_own_place_only() {
 fn a_vault_opens_with_its_own_key_only() {
     let (world, _) = history();
     let other = World::new("another");
-    assert!(open(&world.bytes, &other.root).is_err());
+    let not_its_key = Err(VaultError::Corrupt(
+        "the key is not the one the header commits to",
+    ));
+    assert_eq!(open(&world.bytes, &other.root).map(drop), not_its_key);
+    // Keys that were handed over are of its own vault and of its epoch.
+    let header = world.vault.header();
+    let anchor = anchor::Anchor::of(&world.vault, world.now);
+    let keys = world.vault.keys().to_secret();
+    let with = |at: usize| {
+        let mut bytes = keys.expose().to_vec();
+        bytes[at] ^= 1;
+        SubKeys::from_secret(&SecretValue::copy_of(&bytes)).unwrap()
+    };
+    for at in [8, 24] {
+        assert_eq!(header.verify_with(&with(at)), not_its_key, "{at}");
+        assert!(!anchor.verify(&with(at)), "{at}");
+    }
     let frames_start = world.vault.header().bytes().len();
     let mixed = [other.vault.header().bytes(), &world.bytes[frames_start..]].concat();
     assert!(open(&mixed, &other.root).is_err());
@@ -193,6 +209,31 @@ fn a_vault_that_met_a_broken_frame_says_no_more() {
             .snapshot_writer(Rewrite::Compact, None, 0)
             .is_err()
     );
+}
+
+#[test]
+fn a_payload_is_padded_in_one_way_only() {
+    let plaintext = |len: usize, padded: usize| {
+        let mut bytes = (len as u32).to_le_bytes().to_vec();
+        bytes.resize(padded, 0);
+        bytes
+    };
+    let bad = Err(VaultError::Corrupt("padding of a value"));
+    assert_eq!(value::unpad(&plaintext(3, 256)).unwrap(), [0; 3]);
+    for (len, padded) in [(3, 512), (253, 256), (600, 256), (3, 3)] {
+        assert_eq!(value::unpad(&plaintext(len, padded)), bad, "{len}");
+    }
+    let longest = crate::secret::MAX_VALUE;
+    let of = |len| plaintext(len, value::padded_len(len));
+    assert_eq!(value::unpad(&of(longest)).unwrap().len(), longest);
+    assert_eq!(value::unpad(&of(longest + 1)), bad);
+    for places in [&[255][..], &[254, 255], &[7]] {
+        let mut dirty = plaintext(3, 256);
+        for at in places {
+            dirty[*at] = 1;
+        }
+        assert_eq!(value::unpad(&dirty), bad, "{places:?}");
+    }
 }
 
 proptest! {
