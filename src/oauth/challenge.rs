@@ -212,6 +212,19 @@ mod tests {
     }
 
     #[test]
+    fn scopes_are_missing_only_where_the_server_says_so() {
+        let lacks = |value: &str| one(value).missing_scopes();
+        let scopes = Some(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(
+            lacks("Bearer error=insufficient_scope, scope=\"a b\""),
+            scopes
+        );
+        assert_eq!(lacks("Bearer error=invalid_token, scope=\"a b\""), None);
+        assert_eq!(lacks("Bearer scope=\"a b\""), None);
+        assert_eq!(lacks("Bearer error=insufficient_scope"), None);
+    }
+
+    #[test]
     fn what_is_broken_ends_the_reading_and_the_rest_counts() {
         let cut = one("Bearer scope=\"a\", resource_metadata=\"https://a.example/m");
         assert_eq!(cut.scopes, Some(vec!["a".to_owned()]));

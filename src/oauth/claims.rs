@@ -194,8 +194,26 @@ mod tests {
                 .is_none()
         );
         assert!(claims(&json!({"x": "a".repeat(MAX_TOKEN)})).is_none());
-        let long = "a".repeat(MAX_CLAIM_PATH + 1);
-        assert!(claims(&json!({&long: "x"})).unwrap().text(&long).is_none());
+        let token = |len: usize| {
+            let token = format!("e30.e30.{}", "x".repeat(len - 8));
+            Claims::peek(&SecretValue::copy_of(token.as_bytes()))
+        };
+        assert!(token(MAX_TOKEN).is_some() && token(MAX_TOKEN + 1).is_none());
+    }
+
+    #[test]
+    fn paths_have_a_longest_and_a_depth() {
+        let named = |len: usize| {
+            let name = "a".repeat(len);
+            claims(&json!({&name: "x"})).unwrap().text(&name).is_some()
+        };
+        assert!(named(MAX_CLAIM_PATH) && !named(MAX_CLAIM_PATH + 1));
+        let nested = |depth: usize| {
+            let payload = (0..depth).fold(json!("x"), |inner, _| json!({"a": inner}));
+            let path = vec!["a"; depth].join("/");
+            claims(&payload).unwrap().text(&path).is_some()
+        };
+        assert!(nested(1) && nested(MAX_DEPTH + 1) && !nested(MAX_DEPTH + 2));
     }
 
     #[test]

@@ -222,6 +222,34 @@ mod tests {
     }
 
     #[test]
+    fn where_an_endpoint_leads() {
+        for (text, host, port, here) in [
+            (
+                "https://auth.example.com/token",
+                "auth.example.com",
+                443,
+                false,
+            ),
+            (
+                "https://auth.example.com:8443",
+                "auth.example.com",
+                8443,
+                false,
+            ),
+            ("https://localhost.example", "localhost.example", 443, false),
+            ("http://localhost", "localhost", 80, true),
+            ("http://127.0.0.1:9944/", "127.0.0.1", 9944, true),
+            ("https://128.0.0.1/", "128.0.0.1", 443, false),
+            ("http://[::1]:9/", "[::1]", 9, true),
+            ("https://[::2]/", "[::2]", 443, false),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            let leads = (endpoint.host(), endpoint.port(), endpoint.is_loopback());
+            assert_eq!(leads, (host, port, here), "{text}");
+        }
+    }
+
+    #[test]
     fn people_see_no_query() {
         let endpoint: Endpoint = "https://a.example/b?state=canary".parse().unwrap();
         assert_eq!(endpoint.to_string(), "https://a.example/b");
@@ -236,6 +264,10 @@ mod tests {
         let long = "b".repeat(MAX_URL);
         let refused = endpoint.with_query([("y", long.as_str())].into_iter());
         assert_eq!(refused, Err(EndpointError::TooLong));
+        let rest = MAX_URL - "https://a.example/b?x=1&y=".len();
+        let with = |len: usize| endpoint.with_query([("y", &long[..len])].into_iter());
+        assert_eq!(with(rest).unwrap().as_str().len(), MAX_URL);
+        assert_eq!(with(rest + 1), Err(EndpointError::TooLong));
     }
 
     #[test]
@@ -252,7 +284,10 @@ mod tests {
         let base = "https://a.example/b/".len();
         assert!(long(MAX_URL - base).is_ok());
         assert_eq!(long(MAX_URL - base + 1), Err(EndpointError::TooLong));
-        assert_eq!(long(MAX_URL + 1), Err(EndpointError::TooLong));
+        // As it is written, also where it means something shorter.
+        let dots = |len: usize| to(&format!("{}x", "./".repeat(len / 2))[..len]);
+        assert_eq!(dots(MAX_URL), own("/b/"));
+        assert_eq!(dots(MAX_URL + 1), Err(EndpointError::TooLong));
     }
 
     #[test]

@@ -62,3 +62,45 @@ pub trait OAuthFlow: Send + Sync {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretValue;
+
+    /// A flow that is asked nothing but whether tokens are good.
+    struct Silent;
+
+    impl OAuthFlow for Silent {
+        fn provider_id(&self) -> &str {
+            "acme"
+        }
+
+        fn authenticate(&self) -> Result<TokenSet, Failure> {
+            unreachable!()
+        }
+
+        fn refresh(&self, _: &TokenSet) -> Result<TokenSet, Failure> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn tokens_are_good_until_the_margin_unless_a_flow_knows_better() {
+        let minutes = |minutes: u64| UnixMs(minutes * 60_000);
+        let tokens = TokenSet {
+            access: SecretValue::copy_of(b"t").into(),
+            refresh: None,
+            id_token: None,
+            obtained_at: minutes(0),
+            expires_at: Some(minutes(60)),
+            metadata: BTreeMap::new(),
+        };
+        assert_eq!(Silent.provider_id(), "acme");
+        let valid = |now| Silent.is_valid(&tokens, minutes(now));
+        assert_eq!(
+            [valid(0), valid(54), valid(55), valid(61)],
+            [true, true, false, false]
+        );
+    }
+}

@@ -181,6 +181,27 @@ mod tests {
         assert!(due[499] - due[0] > 600_000);
     }
 
+    /// The first numbers of SplitMix64 from two seeds, as its authors' program gives them.
+    #[test]
+    fn numbers_are_spread_by_the_finaliser_of_splitmix64() {
+        assert_eq!(below(0, u64::MAX), 0xe220_a839_7b1d_cdaf - 1);
+        assert_eq!(below(1_234_567, u64::MAX), 6_457_827_717_110_365_317 - 1);
+        // 0.8833 of each range, both ends included.
+        let due = due_at(UnixMs(0), UnixMs(1_000_000), 0);
+        assert_eq!(due, UnixMs(856_079));
+        assert_eq!(backoff(1, None, 0), Duration::from_millis(5_000 - 2_209));
+    }
+
+    #[test]
+    fn a_server_that_asks_for_less_than_the_own_wait_changes_nothing() {
+        let own = backoff(5, None, 3);
+        for asked in [Duration::ZERO, own / 2, own] {
+            assert_eq!(backoff(5, Some(asked), 3), own, "{asked:?}");
+        }
+        let longer = own + Duration::from_millis(1);
+        assert!(backoff(5, Some(longer), 3) > longer);
+    }
+
     #[test]
     fn waits_double_to_the_longest() {
         assert!((2500..=5000).contains(&backoff(1, None, 3).as_millis()));

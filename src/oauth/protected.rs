@@ -289,6 +289,16 @@ mod tests {
         let busy = ResourceDiscovery::new(at("https://a.example"), None);
         let outcome = busy.step(&answer(503, ""));
         assert!(matches!(outcome, Err(ResourceError::Unavailable(503))));
+        // Only that may be better later.
+        let codes = [
+            (ResourceError::Unavailable(503), Code::OAuthUnavailable),
+            (ResourceError::Form, Code::OAuthInvalid),
+            (ResourceError::OtherResource, Code::OAuthInvalid),
+            (ResourceError::NoIssuer, Code::OAuthInvalid),
+        ];
+        for (error, code) in codes {
+            assert_eq!(error.code(), code, "{error}");
+        }
     }
 
     #[test]

@@ -207,6 +207,15 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_a_server_named_is_asked_only_within_its_class() {
+        let request = HttpRequest::get(here());
+        assert_eq!((request.method, request.within), (Method::Get, None));
+        let named = HttpRequest::get(here()).within(Class::Public);
+        assert_eq!(named.within, Some(Class::Public));
+        assert_eq!((named.url, named.accept_json), (here(), true));
+    }
+
+    #[test]
     fn debug_shows_neither_body_nor_authorization() {
         let secret = SecretValue::copy_of(b"canary");
         let mut request = HttpRequest::form(here(), &[("a", Parameter::Secret(&secret))]);

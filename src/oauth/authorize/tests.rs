@@ -61,6 +61,7 @@ fn the_request_has_every_parameter_once() {
     let different = [&sent["state"], &sent["nonce"], &sent["code_challenge"]];
     assert!(different[0] != different[1] && different[1] != different[2]);
     assert!(!flow.url().to_string().contains('?'), "people see no state");
+    assert_eq!(flow.redirect_uri(), REDIRECT);
 }
 
 #[test]

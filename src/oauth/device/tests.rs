@@ -259,6 +259,11 @@ fn a_first_answer_lacks_nothing_and_is_bounded() {
         refused,
         Err(FlowError::Refused(Refusal::Other { .. }))
     ));
+    // An error is a refusal whatever the status, and so is a status without one.
+    for (status, body) in [(200, r#"{"error":"access_denied"}"#), (503, "{}")] {
+        let answer = begin(&acme()).1.read(&answer(status, body));
+        assert!(matches!(answer, Err(FlowError::Refused(_))), "{status}");
+    }
     let body = |interval: &str| {
         format!(
             r#"{{"device_code":"d","user_code":"u","verification_url":"https://a.example",

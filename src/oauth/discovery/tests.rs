@@ -100,6 +100,29 @@ fn a_whole_document() {
 }
 
 #[test]
+fn a_server_says_what_it_can_or_can_not() {
+    let with = |value: Value| {
+        read(&json!({
+            "issuer": "https://a.example",
+            "authorization_response_iss_parameter_supported": value,
+            "client_id_metadata_document_supported": value,
+        }))
+    };
+    let says = |value: Value| {
+        let read = with(value).unwrap();
+        assert_eq!(read.issuer.to_string(), "https://a.example");
+        (read.names_itself, read.takes_client_documents)
+    };
+    assert_eq!(says(json!(true)), (true, true));
+    assert_eq!(says(json!(false)), (false, false));
+    assert_eq!(says(Value::Null), (false, false));
+    assert!(matches!(
+        with(json!("true")),
+        Err(DiscoveryError::Member(_))
+    ));
+}
+
+#[test]
 fn what_is_not_usable() {
     let no = |document: Value| read(&document).unwrap_err();
     assert_eq!(no(json!([])), DiscoveryError::Form);
@@ -187,6 +210,8 @@ fn given_endpoints_win_over_discovered_ones() {
         authorization_endpoint: None,
         ..acme()
     };
+    let discovers = one_given.endpoints(FlowKind::Pkce).unwrap();
+    assert!(matches!(discovers, Endpoints::Discover(_)));
     let server = one_given.server(FlowKind::Pkce, metadata()).unwrap();
     assert_eq!(server.token.path(), "/token");
     assert_eq!(server.authorization.unwrap().path(), "/m/auth");

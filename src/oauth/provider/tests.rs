@@ -39,6 +39,38 @@ fn codex_is_as_the_codex_cli_signs_in() {
         "a person has to know whose client id it is"
     );
     assert!(builtin::get("openai").unwrap().notice.is_none());
+    assert_eq!(provider.revocation_format, TokenFormat::Json);
+    let sent = |name: &str| {
+        let mut sent = provider.extra_authorize.iter();
+        sent.find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
+    assert_eq!(sent("id_token_add_organizations"), Some("true"));
+    assert_eq!(sent("codex_cli_simplified_flow"), Some("true"));
+    assert_eq!(sent("originator"), Some("reseal"));
+}
+
+#[test]
+fn a_sign_in_at_openai_asks_who_it_is_and_for_a_refresh_token() {
+    let own = ["resource.invoke", "chatgpt.tokens.use.direct"];
+    for (id, more) in [("openai", own.as_slice()), ("openai-codex", &[])] {
+        let provider = builtin::get(id).unwrap();
+        let who = ["openid", "profile", "email", "offline_access"];
+        assert_eq!(provider.scopes, [who.as_slice(), more].concat(), "{id}");
+        assert_eq!(provider.redirect.path, "/auth/callback", "{id}");
+        let account = "https://api.openai.com/auth/chatgpt_account_id";
+        assert_eq!(provider.account_id_claim.as_deref(), Some(account), "{id}");
+        assert_eq!(provider.profile_id_from, ProfileIdFrom::Email, "{id}");
+    }
+    let provider = builtin::get("openai").unwrap();
+    assert_eq!(provider.required_scopes, ["chatgpt.tokens.use.direct"]);
+}
+
+#[test]
+fn people_see_the_names_of_vendors() {
+    let labels = builtin::all().into_iter().map(|provider| provider.label);
+    let known = ["Anthropic", "OpenAI (Sign in with ChatGPT)", "OpenAI Codex"];
+    assert_eq!(labels.collect::<Vec<_>>(), known);
 }
 
 #[test]
