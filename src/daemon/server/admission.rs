@@ -36,6 +36,14 @@ pub(super) fn admit(shared: &Arc<Shared>, stream: UnixStream) {
         Standing::Known => Whose::Known(peer.uid),
         Standing::Stranger => Whose::Stranger(peer.uid),
     };
+    if whose
+        .other()
+        .is_some_and(|uid| !shared.pace.connection(uid, shared.clock.now()))
+    {
+        shared.gate.no_room(&caller);
+        let text = format!("user {} asks too often", peer.uid);
+        return say(wire, Failure::new(Code::DaemonBusy, text));
+    }
     let Some(slot) = Slot::take(shared, whose) else {
         shared.gate.no_room(&caller);
         let text = match whose {

@@ -42,7 +42,9 @@ fn converse(
     caller: &mut Caller,
 ) -> Result<(), WireError> {
     let mut limit = shared.limits.fresh;
-    while wire.wait(limit, Some(shared.stopping.fd()))? == Waited::Ready {
+    while wire.wait(limit, Some(shared.stopping.fd()))? == Waited::Ready
+        && shared.keep_pace(caller.peer.uid)?
+    {
         // The grants may have changed since the last request.
         let standing = shared.gate.standing(caller);
         let max = match standing {

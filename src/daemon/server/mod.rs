@@ -4,19 +4,22 @@
 //!
 //! Invariants: the peer's user is checked before a byte is read; at most [`Limits::connections`]
 //! are served at once, of which others than the daemon's own user never have all, more wait in the
-//! backlog; whatever a client does or leaves undone ends at
-//! a time limit and concerns its own connection only. A lock removes the socket, ends the questions
-//! to a person, waits for the commits that run, wipes, frees the place, and only then answers.
+//! backlog; no other user is served faster than at the [`PACE`]; whatever a client does or leaves
+//! undone ends at a time limit and concerns its own connection only. A lock removes the socket,
+//! ends the questions to a person, waits for the commits that run, wipes, frees the place, and only
+//! then answers.
 //!
 //! Not here: what requests mean ([`Backend`]), where the socket stands (`super::place`).
 
 mod admission;
 mod connection;
+mod pace;
 mod renewals;
 mod upkeep;
 
 pub use admission::{MAX_OF_OTHERS, MAX_OF_STRANGERS, MAX_OF_USER};
 pub use connection::{OTHERS_FRAME, STRANGERS_FRAME};
+pub use pace::{BURST, MAX_PACED, PACE};
 pub use upkeep::{LOOK_STEP, state_text};
 
 use super::gate::Gate;
@@ -69,6 +72,10 @@ pub struct Limits {
     pub kept: Duration,
     /// For answers on their way at a lock.
     pub drain: Duration,
+    /// Requests of one other user at once.
+    pub burst: u32,
+    /// For each further one of his.
+    pub pace: Duration,
 }
 
 impl Default for Limits {
@@ -79,6 +86,8 @@ impl Default for Limits {
             fresh: FRAME_LIMIT,
             kept: KEPT_LIMIT,
             drain: DRAIN_LIMIT,
+            burst: BURST,
+            pace: PACE,
         }
     }
 }
@@ -127,6 +136,7 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
         gate: server.gate,
         session: Session::new(&server.unlock, now),
         clock: server.clock,
+        pace: pace::Pace::new(server.limits.pace, server.limits.burst),
         limits: server.limits,
         log: server.log,
         manager: server.manager,
@@ -176,6 +186,7 @@ struct Shared {
     gate: Gate,
     session: Session,
     clock: Arc<dyn Clock>,
+    pace: pace::Pace,
     limits: Limits,
     log: Log,
     manager: Manager,
@@ -224,6 +235,27 @@ impl Shared {
     fn stop(&self, reason: Stopped) {
         self.state().stop.get_or_insert(reason);
         self.wake.raise();
+    }
+
+    /// Waits until the pace of a user has room for one more request; false if the daemon locks.
+    fn keep_pace(&self, uid: u32) -> Result<bool, Errno> {
+        if self.gate.is_own(uid) {
+            return Ok(true);
+        }
+        let due = self.pace.request(uid, self.clock.now());
+        loop {
+            let left = due.saturating_sub(self.clock.now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            let stopping = self.stopping.fd();
+            let mut fds = [PollFd::new(&stopping, PollFlags::IN)];
+            match poll(&mut fds, Some(&super::wire::timespec(left))) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn wait_locked(&self) {

@@ -564,6 +564,13 @@ fn the_specification_states_the_limits() {
         ("MAX_REQUEST_FRAMES", MAX_REQUEST_FRAMES),
         ("MAX_RESOLVE_REFS", MAX_RESOLVE_REFS),
         ("MAX_ANSWER_FRAMES", MAX_ANSWER_FRAMES),
+        ("OTHERS_FRAME", OTHERS_FRAME),
+        ("STRANGERS_FRAME", STRANGERS_FRAME),
+        ("MAX_OF_OTHERS", MAX_OF_OTHERS),
+        ("MAX_OF_USER", MAX_OF_USER),
+        ("MAX_OF_STRANGERS", MAX_OF_STRANGERS),
+        ("BURST", BURST as usize),
+        ("PACE", PACE.as_millis() as usize),
     ] {
         assert!(text.contains(&format!("(`{name}`)|{value}")), "{name}");
     }

@@ -23,17 +23,22 @@ const ANNOUNCE: &str = "import socket,struct,sys\n\
     s.sendall(struct.pack('<II',4+n,n))\ns.shutdown(socket.SHUT_WR)\nb=b''\n\
     while True:\n d=s.recv(4096)\n if not d: break\n b+=d\nsys.stdout.buffer.write(b)\n";
 
-/// Says what it reads, then listens until the other side has no more to say.
+/// Says what it reads, then repeats what it hears until the other side has no more to say.
 const RELAY: &str = "import socket,sys\n\
     s=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
-    b=b''\n\
     try:\n s.sendall(sys.stdin.buffer.read())\n \
-    while True:\n  d=s.recv(4096)\n  if not d: break\n  b+=d\n\
-    except ConnectionError: pass\n\
-    sys.stdout.buffer.write(b)\n";
+    while True:\n  d=s.recv(4096)\n  if not d: break\n  \
+    sys.stdout.buffer.write(d)\n  sys.stdout.flush()\n\
+    except ConnectionError: pass\n";
 
 /// What a user is told who asks all this at once, until the daemon closes the connection.
 fn told(uid: u32, rig: &Rig, asks: &[(Ask, &[u8])]) -> String {
+    let child = asking(uid, rig, asks);
+    String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned()
+}
+
+/// A user who asks all this at once.
+fn asking(uid: u32, rig: &Rig, asks: &[(Ask, &[u8])]) -> Child {
     let mut child = python(uid, RELAY, rig, &[]);
     let mut input = child.stdin.take().unwrap();
     for (ask, secret) in asks {
@@ -50,8 +55,7 @@ fn told(uid: u32, rig: &Rig, asks: &[(Ask, &[u8])]) -> String {
     }
     // Not a request: the daemon says so, and closes.
     input.write_all(b"no more of it").unwrap();
-    drop(input);
-    String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned()
+    child
 }
 
 /// A rig that others reach, where user 4242 has a grant and everybody may turn out to have one.
@@ -75,9 +79,13 @@ fn shared_idle(idle: Duration) -> Rig {
 
 /// A rig that others reach, with these grants.
 fn shared_with(grants: serde_json::Value, idle: Duration) -> Rig {
+    shared_within(patient(), grants, idle)
+}
+
+fn shared_within(limits: Limits, grants: serde_json::Value, idle: Duration) -> Rig {
     let load = move || Ok(Config::parse(&grants.to_string(), "c", Trust::Own)?.into());
     let gate = Gate::new(Box::new(load), None, Book::none()).0;
-    let rig = Rig::gated(patient(), HOUR, idle, gate);
+    let rig = Rig::gated(limits, HOUR, idle, gate);
     for (path, mode) in [("", 0o755), ("run", 0o755), ("run/daemon.sock", 0o666)] {
         let open = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(rig.state.path().join(path), open).unwrap();
@@ -199,6 +207,57 @@ fn strangers_have_a_few_connections_and_one_try() {
         !told.contains("done") && !told.contains("daemon.protocol"),
         "{told}"
     );
+}
+
+/// Milliseconds that the vault stays open, of the next answer that somebody hears.
+fn next_ttl(child: &mut Child) -> u64 {
+    let out = child.stdout.as_mut().unwrap();
+    let mut len = [0; 4];
+    out.read_exact(&mut len).unwrap();
+    let mut frame = vec![0; u32::from_le_bytes(len) as usize];
+    out.read_exact(&mut frame).unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&frame[4..]).unwrap();
+    let ttl = answer.pointer("/ok/data/daemon/ttlRemainingMs");
+    ttl.unwrap_or_else(|| panic!("{answer}")).as_u64().unwrap()
+}
+
+#[test]
+fn whoever_asks_without_end_waits_for_his_turn_and_nobody_else_does() {
+    if rustix::process::geteuid().as_raw() != 0 {
+        return;
+    }
+    // The connection counts too.
+    let limits = Limits {
+        burst: 3,
+        pace: Duration::from_millis(10),
+        ..patient()
+    };
+    let grants = serde_json::json!({"grants": {
+        "a": {"to": {"uid": 4242}}, "b": {"to": {"uid": 5000}}, "c": {"to": {"uid": 5001}},
+    }});
+    let rig = shared_within(limits, grants, Duration::ZERO);
+    let status = (Ask::Request(Request::Status), &b""[..]);
+    let mut eager = asking(
+        4242,
+        &rig,
+        &[status.clone(), status.clone(), status.clone()],
+    );
+    assert_eq!([next_ttl(&mut eager), next_ttl(&mut eager)], [3_600_000; 2]);
+    assert!(told(5000, &rig, &[status]).contains("unlocked"));
+    let refused = last_of(5001, &rig, 4);
+    assert!(
+        refused.contains("daemon.busy") && refused.contains("asks too often"),
+        "{refused}"
+    );
+    shut(&rig);
+    let mut own = rig.client();
+    for _ in 0..10 {
+        assert!(get(&mut own, "a").is_ok());
+    }
+    // By the daemon's clock no time has passed until now.
+    rig.clock.advance(HOUR / 2);
+    assert_eq!(next_ttl(&mut eager), 1_800_000);
+    eager.wait_with_output().unwrap();
 }
 
 #[test]
