@@ -142,6 +142,7 @@ fn the_base_of_an_order() {
         (names(&order), order.basis),
         (vec!["c", "a"], Basis::Configured)
     );
+    assert!(order.rotates(&id("p:c"), &store) && !order.rotates(&id("p:b"), &store));
     // An explicit order is kept, whatever the types and uses are.
     routing.order.insert(
         "p".to_owned(),
@@ -153,13 +154,14 @@ fn the_base_of_an_order() {
         (vec!["a", "b"], Basis::Config)
     );
     assert_eq!(order.skipped, [(id("p:gone"), Reason::ProfileMissing)]);
-    assert!(!order.rotates(&id("p:a"), &store));
-    state.set_order("p", &[id("p:c"), id("p:b")]).unwrap();
+    state.set_order("p", &[id("p:c"), id("p:a")]).unwrap();
     let order = ask(&store, &state, &routing, None);
     assert_eq!(
         (names(&order), order.basis),
-        (vec!["c", "b"], Basis::Stored)
+        (vec!["c", "a"], Basis::Stored)
     );
+    // Whoever chose an order wants no other profile, also of the same type, to take its turn.
+    assert!(!order.rotates(&id("p:c"), &store));
     // A stored order of which nothing is left falls back to what is there.
     state.set_order("p", &[id("p:gone")]).unwrap();
     let order = ask(&store, &state, &routing, None);
