@@ -321,6 +321,58 @@ mod tests {
     }
 
     #[test]
+    fn names_of_profiles_agents_and_aliases() {
+        let long = |len: usize| format!("a:{}", "b".repeat(len - 2));
+        for good in ["a:b", "A b:c d:e", "ä:@", &long(MAX_PROFILE_ID)] {
+            let id: ProfileId = good.parse().unwrap();
+            assert_eq!(format!("{}:{}", id.provider(), id.name()), good);
+        }
+        for bad in [
+            "",
+            "a",
+            ":",
+            ":b",
+            "a:",
+            " a:b",
+            "a:b ",
+            "a:\nb",
+            &long(MAX_PROFILE_ID + 1),
+        ] {
+            assert_eq!(bad.parse::<ProfileId>(), Err(NameError::Profile), "{bad}");
+        }
+        for good in ["a", "0", "a_b-1", &"a".repeat(MAX_AGENT_ID)] {
+            assert_eq!(good.parse::<AgentId>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "_a",
+            "-a",
+            "A",
+            "aB",
+            "a.b",
+            "a b",
+            &"a".repeat(MAX_AGENT_ID + 1),
+        ] {
+            assert_eq!(bad.parse::<AgentId>(), Err(NameError::Agent), "{bad}");
+        }
+        for good in ["a", "a0_b-", &"a".repeat(MAX_ALIAS)] {
+            assert_eq!(good.parse::<Alias>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "0a",
+            "_a",
+            "A",
+            "aB",
+            "a.b",
+            "a b",
+            &"a".repeat(MAX_ALIAS + 1),
+        ] {
+            assert_eq!(bad.parse::<Alias>(), Err(NameError::Alias), "{bad}");
+        }
+    }
+
+    #[test]
     fn records_of_profiles() {
         let name = |id: &str| {
             RecordName::for_profile(&id.parse().unwrap())

@@ -1,5 +1,5 @@
 use super::*;
-use crate::reference::Defaults;
+use crate::reference::{Defaults, MAX_REF_TEXT};
 use proptest::prelude::*;
 
 const NOW: UnixMs = UnixMs(1_000);
@@ -114,8 +114,66 @@ fn stars_stand_alone_at_the_end() {
             "{text}"
         );
     }
-    let long = format!("vault:{}*", "a/".repeat(MAX_GRANTS * 10));
-    assert!(Pattern::parse(&long, &Defaults::default()).is_err());
+    // Of a text that is too long nothing is looked at.
+    let stars = |len: usize| Pattern::parse(&"*".repeat(len), &Defaults::default());
+    assert_eq!(stars(MAX_REF_TEXT), Err(PatternError::Ref));
+    let mut long = format!("vault:*{}", "a".repeat(MAX_REF_TEXT - 7));
+    assert_eq!(
+        Pattern::parse(&long, &Defaults::default()),
+        Err(PatternError::Star)
+    );
+    long.push('a');
+    assert_eq!(
+        Pattern::parse(&long, &Defaults::default()),
+        Err(PatternError::Ref)
+    );
+}
+
+#[test]
+fn words_are_those_of_config_and_log() {
+    let words = ["use", "read", "refresh", "admin"];
+    assert_eq!(Verb::ALL.map(Verb::as_str), words);
+    assert_eq!(words.map(Verb::parse), Verb::ALL.map(Some));
+    for other in ["", "Use", "all"] {
+        assert_eq!(Verb::parse(other), None, "{other}");
+    }
+    let refusals = [Refusal::NotGranted, Refusal::Expired, Refusal::SecretNeeded];
+    let words = ["notGranted", "expired", "secretNeeded"];
+    assert_eq!(refusals.map(Refusal::as_str), words);
+    // Of a digest only as much is shown as tells it from others.
+    for (holder, text) in [
+        (Holder::Uid(1001), "uid 1001"),
+        (Holder::User("a".into()), "user a"),
+        (Holder::Unit("a.service".into()), "unit a.service"),
+        (
+            Holder::Capability([0xab; CAPABILITY_LEN]),
+            "capability abababab…",
+        ),
+    ] {
+        assert_eq!(holder.to_string(), text);
+        assert_eq!(format!("{holder:?}"), format!("Holder({text})"));
+    }
+    assert_eq!(format!("{:?}", pattern("vault:a/*")), "Pattern(vault:a/*)");
+}
+
+#[test]
+fn names_of_grants() {
+    for good in ["a", "0", "a.b-c_1", &"a".repeat(MAX_GRANT_NAME)] {
+        assert!(is_grant_name(good), "{good}");
+    }
+    for bad in [
+        "",
+        ".a",
+        "-a",
+        "_a",
+        "A",
+        "a b",
+        "aB",
+        "ä",
+        &"a".repeat(MAX_GRANT_NAME + 1),
+    ] {
+        assert!(!is_grant_name(bad), "{bad}");
+    }
 }
 
 #[test]
@@ -155,6 +213,8 @@ fn a_unit_is_what_root_put_a_process_in() {
     ] {
         assert_eq!(unit::of_cgroup(text), unit, "{text}");
     }
+    // The tests of the daemon's callers read a real one; none is near that.
+    assert_eq!(unit::MAX_CGROUP, 65_536);
 }
 
 #[test]
@@ -212,6 +272,8 @@ fn each_holder_is_known_by_its_own_mark_only() {
         }
         assert_eq!(policy.knows(&caller), mine.is_some());
     }
+    assert_eq!(policy.opened_by(&digest), Some("by-secret"));
+    assert_eq!(policy.opened_by(&other), None);
     let nobody = Policy {
         grants: vec![grant(
             "n",
@@ -221,8 +283,29 @@ fn each_holder_is_known_by_its_own_mark_only() {
         )],
     };
     assert!(!nobody.settle(|_| Some(NOBODY)).knows(&who(NOBODY)));
-    let unknown = policy.settle(|_| None);
-    assert!(unknown.may_know(1001) && unknown.has_capabilities());
+    let only = |kept: &str| Policy {
+        grants: policy
+            .grants
+            .iter()
+            .filter(|grant| grant.name == kept)
+            .cloned()
+            .collect(),
+    };
+    for (kept, may_know, has_capabilities) in [
+        ("by-uid", [true, false], false),
+        ("by-name", [false, false], false),
+        ("by-unit", [true, true], false),
+        ("by-secret", [true, true], true),
+        ("none", [false, false], false),
+    ] {
+        let unknown = only(kept).settle(|_| None);
+        assert_eq!(
+            [1001, 1003].map(|uid| unknown.may_know(uid)),
+            may_know,
+            "{kept}"
+        );
+        assert_eq!(unknown.has_capabilities(), has_capabilities, "{kept}");
+    }
 }
 
 #[test]
