@@ -9,12 +9,15 @@ Lines of files that hold tests alone are not counted; unit tests at the end of a
 import json
 import sys
 from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def module(path: str) -> str | None:
     """The module under `src/` that a file belongs to, unless it is one of tests."""
-    place = path.partition("/src/")[2]
-    if not place or place.endswith("tests.rs") or "/tests/" in place:
+    place = path.removeprefix(f"{ROOT}/src/")
+    if place == path or place.endswith("tests.rs") or "/tests/" in place:
         return None
     return place.split("/")[0].removesuffix(".rs")
 
