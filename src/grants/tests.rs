@@ -274,38 +274,30 @@ fn each_holder_is_known_by_its_own_mark_only() {
     }
     assert_eq!(policy.opened_by(&digest), Some("by-secret"));
     assert_eq!(policy.opened_by(&other), None);
-    let nobody = Policy {
-        grants: vec![grant(
-            "n",
-            Holder::User("nobody".into()),
-            &["vault:*"],
-            verbs,
-        )],
+}
+
+#[test]
+fn whom_the_user_alone_may_make_known() {
+    let policy = |to: Holder| Policy {
+        grants: vec![grant("g", to, &["vault:*"], &[Verb::Read])],
     };
-    assert!(!nobody.settle(|_| Some(NOBODY)).knows(&who(NOBODY)));
-    let only = |kept: &str| Policy {
-        grants: policy
-            .grants
-            .iter()
-            .filter(|grant| grant.name == kept)
-            .cloned()
-            .collect(),
-    };
-    for (kept, may_know, has_capabilities) in [
-        ("by-uid", [true, false], false),
-        ("by-name", [false, false], false),
-        ("by-unit", [true, true], false),
-        ("by-secret", [true, true], true),
-        ("none", [false, false], false),
+    for (to, may_know, has_capabilities) in [
+        (Holder::Uid(1001), [true, false], false),
+        (Holder::User("unknown".into()), [false, false], false),
+        (Holder::Unit("a.service".into()), [true, true], false),
+        (Holder::Capability([7; CAPABILITY_LEN]), [true, true], true),
     ] {
-        let unknown = only(kept).settle(|_| None);
+        let policy = policy(to.clone()).settle(|_| None);
+        let known = [1001, 1002].map(|uid| policy.may_know(uid));
         assert_eq!(
-            [1001, 1003].map(|uid| unknown.may_know(uid)),
-            may_know,
-            "{kept}"
+            (known, policy.has_capabilities()),
+            (may_know, has_capabilities),
+            "{to}"
         );
-        assert_eq!(unknown.has_capabilities(), has_capabilities, "{kept}");
     }
+    assert!(!Policy::default().may_know(1001));
+    let nobody = policy(Holder::User("nobody".into()));
+    assert!(!nobody.settle(|_| Some(NOBODY)).knows(&who(NOBODY)));
 }
 
 #[test]
