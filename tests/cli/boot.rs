@@ -198,6 +198,15 @@ fn a_daemon_that_systemd_stops_stores_the_token_that_is_on_its_way() {
 }
 
 #[test]
+fn the_system_daemon_starts_with_a_key_in_the_tpm_and_not_without() {
+    let boot = boot();
+    boot.saw("slot of the TPM added");
+    boot.saw("opened with the TPM: active, got value-for-the-client");
+    // What systemd(5) calls EXIT_CREDENTIALS.
+    boot.saw("after a change of register 7: activating, exit 243");
+}
+
+#[test]
 fn a_persons_own_daemon_runs_under_the_manager_of_their_services() {
     let boot = boot();
     boot.saw("user's units: exit 0, socket active");

@@ -35,6 +35,8 @@ pivot_root . mnt/old
 umount -l /mnt/old
 # Without this, services do not see their credentials.
 mount --make-rshared /
-exec env -i container=unshare PATH="$PATH" /lib/systemd/systemd --unit=runner.service \
+# A TPM that is not a device; there is none until inside.sh starts one.
+exec env -i container=unshare PATH="$PATH" SYSTEMD_TPM2_DEVICE=swtpm:host=127.0.0.1,port=2331 \
+    /lib/systemd/systemd --unit=runner.service \
     --log-target=console --log-level=warning --show-status=0
 '

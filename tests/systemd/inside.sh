@@ -108,6 +108,24 @@ seen "stopped: $(of Result), exit $(of ExecMainStatus)"
 seen "stored: $(reseal --state-dir $state token acme:me --key-fd 3 3</run/test/key)"
 seen "asked: $(wc -l </run/test/asked)"
 
+# The key in a TPM, as the only one: process 1 has the TPM decrypt it.
+mkdir /run/tpm
+swtpm socket --tpm2 --tpmstate dir=/run/tpm --server type=tcp,port=2331 --ctrl type=tcp,port=2332 \
+    --flags not-need-init,startup-clear --daemon
+export TPM2TOOLS_TCTI=swtpm:host=127.0.0.1,port=2331
+rm /etc/reseal/reseal.key.cred
+/usr/local/bin/reseal --state-dir $state --no-input vault slot add tpm --tpm2-device $TPM2TOOLS_TCTI \
+    --drop-in /etc/systemd/system/reseal.service.d/tpm.conf --key-fd 3 3</run/test/key &&
+    seen "slot of the TPM added"
+systemctl daemon-reload
+systemctl start reseal.service
+seen "opened with the TPM: $(of ActiveState), got $(ask secrets get canary)"
+systemctl stop reseal.socket reseal.service
+tpm2_pcrextend 7:sha256="$(printf %064d 1)"
+systemctl start reseal.service
+seen "after a change of register 7: $(of ActiveState), exit $(of ExecMainStatus)"
+systemctl stop reseal.service
+
 # A person's own daemon, under the manager of their services. What a session's manager makes at login is
 # made here: there is nobody who logs in.
 useradd --create-home --shell /bin/sh lea
