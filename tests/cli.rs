@@ -18,6 +18,7 @@ mod cli {
     mod credentials;
     mod doctor;
     mod doctor_openclaw;
+    mod granting;
     mod grants;
     mod kernels;
     mod keyring;

@@ -163,6 +163,23 @@ impl Context {
             .transpose()
     }
 
+    /// Checks that a command about the state folder has one, where another user's daemon is meant.
+    ///
+    /// # Errors
+    /// `usage` if it has none.
+    pub fn own_folder(&self, doing: &str) -> Result<(), CliError> {
+        match self.daemon_user() {
+            Some(user) if !self.state.root().exists() => {
+                let root = super::output::shown_path(self.state.root());
+                let why = format!("there is no state folder {root}, and this looks at one");
+                let user = super::output::shown(user);
+                let hint = format!("it is for {user}, at the state folder of that daemon");
+                Err(CliError::because(doing, Code::Usage, why).hint(hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The socket that a daemon shall listen on.
     pub fn daemon_socket(&self) -> Result<PathBuf, CliError> {
         Ok(self.configured_socket()?.unwrap_or_else(|| self.socket()))

@@ -165,8 +165,17 @@ pub fn advice(code: Code) -> Option<&'static str> {
         Code::ActivationFailed => "`reseal secrets resolve` shows every ref and why it failed",
         Code::DaemonVersion => "stop the other version with `reseal vault lock` and unlock again",
         Code::DaemonUnsafe => {
-            "choose a socket in a private folder (yours, mode 0700) with --socket or RESEAL_SOCKET"
+            "if another user's daemon is meant, name the user with --daemon-user; your own wants a \
+             socket in a private folder (yours, mode 0700): --socket or RESEAL_SOCKET"
         }
+        Code::DaemonUnavailable => {
+            "see that it runs and is unlocked (`reseal vault status`); of another user's daemon \
+             its operator knows"
+        }
+        Code::GrantRefused | Code::DaemonPeer => {
+            "the user whose daemon it is can grant it: `reseal grants add`"
+        }
+        Code::VaultPoisoned => "make room, or mend the disk, and run it again",
         Code::SystemdAbsent => "install systemd 250 or newer, or use a key file (`add key`)",
         Code::SystemdNoTpm => {
             "use the key of the host: `vault slot add systemd-creds --with-key host`"

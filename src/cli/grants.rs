@@ -4,16 +4,19 @@ use super::context::Context;
 use super::error::{CliError, Doing, Done};
 use super::lazy::Lazy;
 use super::output::shown_path;
+use super::session;
 use super::state_files;
 use super::table::Table;
 use super::when;
+use crate::config::Share;
 use crate::daemon::capability;
 use crate::document::Path;
 use crate::error::{Code, Failure};
 use crate::grants::{Digest, Grant, Holder, Scope, Verb, is_grant_name};
+use crate::runtime::service::{Request, Service};
 use crate::secret::SecretValue;
 use crate::store::files;
-use crate::sys::clock;
+use crate::sys::{clock, users};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -122,6 +125,7 @@ pub fn run(context: &Context, args: GrantsArgs) -> Done {
             CliError::because("find the grants", Code::Usage, why).hint("leave out --config")
         );
     }
+    context.own_folder("find the grants")?;
     match args.command {
         GrantsCommand::Add(args) => add(context, &args.0),
         GrantsCommand::List(_) => list(context),
@@ -180,15 +184,44 @@ fn add(context: &Context, args: &AddArgs) -> Done {
         _ => error,
     })?;
     if let (Some(path), Some((text, _))) = (&args.capability_file, &made) {
-        files::write_secret(path, None, &with_line_end(text)).doing("write the capability")?;
+        write_capability(path, text)?;
     }
     state_files::edit_config(context, put).doing(doing)?;
+    take_up(context);
     told(context, args)
 }
 
+fn write_capability(path: &std::path::Path, text: &SecretValue) -> Result<(), CliError> {
+    let doing = "write the capability";
+    if path.symlink_metadata().is_ok() {
+        let why = format!("{} exists already", shown_path(path));
+        return Err(CliError::because(doing, Code::FileExists, why).hint("name a new file"));
+    }
+    files::write_secret(path, None, &with_line_end(text)).doing(doing)
+}
+
+/// Has a daemon that runs read the grants now: it would anyway, a moment later.
+fn take_up(context: &Context) {
+    if let Ok(Some(mut daemon)) = session::daemon(context) {
+        // What can't be resolved has nothing to do with the grants, and is told elsewhere.
+        let _ = daemon.call(Request::Reload, Vec::new());
+    }
+}
+
 fn told(context: &Context, args: &AddArgs) -> Done {
-    if args.confirm && context.settings()?.daemon.confirm.is_none() {
+    let daemon = &context.settings()?.daemon;
+    if args.confirm && daemon.confirm.is_none() {
         context.out.warn(NOBODY_ASKS);
+    }
+    if daemon.share == Share::Own {
+        context.out.warn(NOBODY_REACHES);
+    }
+    if let Some(user) = &args.user
+        && let Ok(None) = users::uid_of(user)
+    {
+        let user = super::output::shown(user);
+        let text = format!("there is no user {user} in /etc/passwd: nobody has the grant yet");
+        context.out.warn(&text);
     }
     if context.out.json {
         context
@@ -231,6 +264,10 @@ fn with_line_end(text: &SecretValue) -> SecretValue {
 const NOBODY_ASKS: &str = "what wants a person's yes is refused until daemon.confirm in the config \
      names a program that asks";
 
+/// What is said of grants where the daemon's socket is for its own user.
+const NOBODY_REACHES: &str = "no other user reaches the daemon's socket until daemon.share in the \
+     config is \"everyone\" or \"group\"";
+
 fn list(context: &Context) -> Done {
     let settings = context.settings()?;
     let grants = &settings.grants.grants;
@@ -251,7 +288,12 @@ fn list(context: &Context) -> Done {
     let mut table = Table::new(vec!["GRANT", "TO", "VERBS", "REFS", "UNTIL"], 3);
     for grant in grants {
         let verbs: Vec<&str> = grant.verbs.iter().map(|verb| verb.as_str()).collect();
-        let mut until = grant.until.map_or_else(|| "-".to_owned(), when::date);
+        let mut until = grant
+            .until
+            .map_or_else(|| "-".to_owned(), when::date_and_time);
+        if grant.until.is_some_and(|until| until <= clock::now()) {
+            until.push_str(", ended");
+        }
         if grant.confirm {
             until.push_str(", confirm");
         }
@@ -325,6 +367,7 @@ fn remove(context: &Context, args: &RemoveArgs) -> Done {
         Ok(())
     };
     state_files::edit_config(context, take).doing(doing)?;
+    take_up(context);
     if context.out.json {
         context
             .out

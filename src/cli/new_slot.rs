@@ -192,8 +192,8 @@ pub fn generate_key_file(path: &Path) -> Result<SecretValue, CliError> {
     let doing = "make the key file";
     if path.exists() {
         let why = format!("{} exists already", path.display());
-        return Err(CliError::because(doing, Code::InputInvalid, why)
-            .hint("give --key-file to use the key that is in it"));
+        return Err(CliError::because(doing, Code::FileExists, why)
+            .hint("name a new file, or use the key that is in it: it needs not be made"));
     }
     let key = SecretValue::build(32, random::fill);
     let line = SecretValue::build(65, |out| {

@@ -18,6 +18,7 @@ use crate::sys::tty::{self, PromptError};
 use crate::unlock::{self, Given, Unlocked, key_file};
 use crate::vault::{Header, RootKey};
 use clap::Args;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder in which a service manager puts credentials.
@@ -194,26 +195,19 @@ pub fn daemon(context: &Context) -> Result<Option<Client>, CliError> {
     let socket = context.socket();
     let found = match Client::connect_to(&socket, expected.clone()) {
         // Our own, shared with others as the config says.
-        Err(failure) if failure.code == Code::DaemonUnsafe && is_shared(context)? => {
+        Err(failure) if failure.code == Code::DaemonUnsafe && is_shared(context) => {
             Client::connect_to(&socket, shared(&expected))
         }
         other => other,
     };
-    if let Some(client) = found.map_err(|failure| {
-        let error = CliError::new(doing, failure);
-        // Only a folder that is ours for nothing else may be made private without a thought.
-        match context.state.run() {
-            run if error.failure.code == Code::DaemonUnsafe && socket.parent() == Some(&run) => {
-                error.hint(format!("chmod 700 {}", run.display()))
-            }
-            _ => error,
-        }
-    })? {
+    if let Some(client) =
+        found.map_err(|failure| explained(context, CliError::new(doing, failure), &socket))?
+    {
         return Ok(Some(client));
     }
     // The config is read only now: a daemon at the usual place is found without it.
     match context.configured_socket()? {
-        Some(socket) if is_shared(context)? => {
+        Some(socket) if is_shared(context) => {
             Client::connect_to(&socket, shared(&expected)).doing(doing)
         }
         Some(socket) => Client::connect_to(&socket, expected).doing(doing),
@@ -221,8 +215,35 @@ pub fn daemon(context: &Context) -> Result<Option<Client>, CliError> {
     }
 }
 
-fn is_shared(context: &Context) -> Result<bool, CliError> {
-    Ok(context.settings()?.daemon.share != Share::Own)
+/// An error with whose the folder of a socket is, or what to do about our own.
+fn explained(context: &Context, mut error: CliError, socket: &Path) -> CliError {
+    let folder = match socket.parent() {
+        Some(folder) if error.failure.code == Code::DaemonUnsafe => folder,
+        _ => return error,
+    };
+    match std::fs::metadata(folder).map(|found| found.uid()) {
+        Ok(owner) if owner != rustix::process::geteuid().as_raw() => {
+            let name = crate::sys::users::name_of(owner).ok().flatten();
+            let user = name.unwrap_or_else(|| owner.to_string());
+            let whose = format!("; it is a folder of user {user}");
+            error.failure.message.push_str(&whose);
+            error
+        }
+        // Only a folder that is ours for nothing else may be made private without a thought.
+        _ if folder == context.state.run() => error.hint(format!(
+            "chmod 700 {}, or set daemon.share in the config if others are to reach it",
+            folder.display()
+        )),
+        _ => error,
+    }
+}
+
+/// Whether the config lets others reach the socket. With a config that can't be read, as if it did:
+/// the daemon is to be locked all the same, and is checked to be our own in any case.
+fn is_shared(context: &Context) -> bool {
+    context
+        .settings()
+        .map_or(true, |settings| settings.daemon.share != Share::Own)
 }
 
 fn shared(expected: &Expected) -> Expected {

@@ -135,9 +135,12 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
 fn of_ref(context: &Context, text: &str, args: &TokenArgs, lookup: &mut Routed<'_>) -> Done {
     let config = lookup.config().doing("read the config")?.clone();
     let reference = SecretRef::parse_text(text, &config.defaults).doing("read the ref")?;
+    // What is printed alone, and needs no life of its own, is what the ref gives: asked for once, so
+    // that a person who has to say yes is.
+    let is_plain = !context.out.json && args.min_ttl.is_zero();
     let account = match config.own_record(&reference) {
-        Some(name) => account_token(&name, args, lookup).doing(DOING)?,
-        None => None,
+        Some(name) if !is_plain => account_token(&name, args, lookup).doing(DOING)?,
+        _ => None,
     };
     let found = match account {
         Some(found) => found,

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(60);
 
 /// A daemon with a grant that wants a person's yes, and one of somebody else that does not.
-struct Asking {
-    site: Site,
+pub struct Asking {
+    pub site: Site,
     /// What the program that asks says of itself, and whether it still runs: a FIFO.
     told: File,
 }
@@ -24,7 +24,7 @@ struct Asking {
 impl Asking {
     /// With this body of the program that asks, which finds the question in `$1`, and with these
     /// options of `daemon.confirm`. It first says what it was asked on descriptor 9.
-    fn new(body: &str, options: &Value) -> Self {
+    pub fn new(body: &str, options: &Value) -> Self {
         let site = Site::new(Some("everyone"));
         let fifo = fifo(&site, "told");
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -133,7 +133,7 @@ impl Asking {
     }
 
     /// What the log says of the client: the outcome, the grant or why not, a person's part.
-    fn log(&self) -> Vec<Value> {
+    pub fn log(&self) -> Vec<Value> {
         let shown = self
             .site
             .owner(&["--json", "vault", "audit", "show"])

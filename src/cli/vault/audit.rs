@@ -49,6 +49,7 @@ struct ShowArgs {
 
 /// Runs `vault audit`.
 pub fn run(context: &Context, args: AuditArgs) -> Done {
+    context.own_folder("find the log of decisions")?;
     match args.command {
         AuditCommand::Verify(args) => verify(context, &args.0),
         AuditCommand::Show(args) => show(context, &args.0),
@@ -57,7 +58,14 @@ pub fn run(context: &Context, args: AuditArgs) -> Done {
 
 fn verify(context: &Context, args: &VerifyArgs) -> Done {
     let doing = "verify the log of decisions";
-    let opened = session::open(context, &args.unlock)?;
+    let opened =
+        session::open(context, &args.unlock).map_err(|error| match error.failure.code {
+            Code::VaultSealed => error.hint(
+                "this command asks for a keyslot's secret, also when the vault is unlocked: give \
+             --passphrase-file, --identity or --key-file",
+            ),
+            _ => error,
+        })?;
     let folder = context.state.audit();
     let checked = check::check(&folder, opened.vault.vault().keys()).doing(doing)?;
     if let Some(fault) = &checked.fault {

@@ -167,6 +167,7 @@ pub fn run(context: &Context, args: SlotArgs) -> Done {
 
 /// Asks the daemon; without one, opens the vault with what is given, else shows what is not sealed.
 fn list(context: &Context, how: &UnlockArgs) -> Done {
+    context.own_folder("find the keyslots")?;
     let slots = if how.is_given() && session::daemon(context)?.is_none() {
         let mut opened = session::open(context, how)?;
         describe(&mut opened.vault)

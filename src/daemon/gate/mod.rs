@@ -76,6 +76,8 @@ pub struct Gate {
     book: Book,
     proofs: proof::Proofs,
     questions: Questions,
+    /// Why there were no grants at the start.
+    unread: Option<Code>,
 }
 
 /// A request that may be answered.
@@ -97,7 +99,7 @@ impl Gate {
     /// A gate with the grants that `load` gives now and at each reload, from a file that is to be
     /// watched; and why it gave none.
     pub fn new(load: Load, watched: Option<PathBuf>, book: Book) -> (Self, Option<Failure>) {
-        let gate = Self {
+        let mut gate = Self {
             us: rustix::process::geteuid().as_raw(),
             load,
             watched,
@@ -106,9 +108,16 @@ impl Gate {
             book,
             proofs: proof::Proofs::default(),
             questions: Questions::default(),
+            unread: None,
         };
         let failure = gate.reload();
+        gate.unread = failure.as_ref().map(|failure| failure.code);
         (gate, failure)
+    }
+
+    /// Why the grants could not be read when the gate was made.
+    pub fn unread(&self) -> Option<Code> {
+        self.unread
     }
 
     /// The gate with somebody who asks a person where a grant wants that.

@@ -28,6 +28,7 @@ use super::manager::Manager;
 use super::place::Place;
 use super::session::{Clock, Flag, Session};
 use super::{Backend, Sandboxed, Stopped, Unlock};
+use crate::error::Code;
 use crate::runtime::service::DaemonStatus;
 use crate::sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -160,6 +161,10 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
         let text = super::sandbox::text(&sandbox.status());
         shared.log.line(format_args!("sandbox: {text}"));
     }
+    // A daemon in the background has nowhere else to say it.
+    if let Some(code) = shared.gate.unread() {
+        shared.nothing_is_granted(code);
+    }
     ready(&shared.manager);
     let outcome = accept_until_stopped(&shared, &listener, signals.as_ref());
     match &outcome {
@@ -278,11 +283,16 @@ impl Shared {
 
     fn reload_grants(&self) {
         if let Some(failure) = self.gate.reload() {
-            let code = failure.code.as_str();
-            self.log.line(format_args!(
-                "the grants can't be read, nothing is granted: {code}"
-            ));
+            self.nothing_is_granted(failure.code);
         }
+    }
+
+    /// Why is for the config's owner alone: the log has no names.
+    fn nothing_is_granted(&self, code: Code) {
+        let code = code.as_str();
+        self.log.line(format_args!(
+            "the grants can't be read, nothing is granted: {code} (`reseal grants list` says why)"
+        ));
     }
 
     fn status(&self) -> DaemonStatus {
