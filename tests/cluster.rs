@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Tells what it was given, and ends when it is told to, as the first process of a container.
-const AGENT: &str = "#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
+const AGENT: &str = "#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
+    #include <unistd.h>\n\
     static void end(int signal) { _exit(signal != SIGTERM); }\n\
     int main(void) { signal(SIGTERM, end); const char *key = getenv(\"OPENAI_API_KEY\");\n\
     printf(\"got %s\\n\", key ? key : \"nothing\"); fflush(stdout); pause(); }\n";

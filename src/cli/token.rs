@@ -135,8 +135,8 @@ pub fn run(context: &Context, args: TokenArgs) -> Done {
 fn of_ref(context: &Context, text: &str, args: &TokenArgs, lookup: &mut Routed<'_>) -> Done {
     let config = lookup.config().doing("read the config")?.clone();
     let reference = SecretRef::parse_text(text, &config.defaults).doing("read the ref")?;
-    // What is printed alone, and needs no life of its own, is what the ref gives: asked for once, so
-    // that a person who has to say yes is.
+    // What is printed alone, however long it lives, is what the ref gives: one request, so that a
+    // person who has to say yes is asked once.
     let is_plain = !context.out.json && args.min_ttl.is_zero();
     let account = match config.own_record(&reference) {
         Some(name) if !is_plain => account_token(&name, args, lookup).doing(DOING)?,

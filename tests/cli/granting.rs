@@ -1,5 +1,5 @@
-//! What is told to whoever grants something, and to whoever was granted nothing. Needs root, to become
-//! other users.
+//! What is told to whoever grants something, and to whoever was granted nothing. Needs root, to
+//! become other users.
 
 use super::confirm::Asking;
 use super::grants::{CLIENT, OTHER, OWNER, Site, is_root, run};
