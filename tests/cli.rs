@@ -23,6 +23,7 @@ mod cli {
     mod kernels;
     mod keyring;
     mod launching;
+    mod locked_memory;
     mod memory;
     mod models;
     mod moving;

@@ -12,6 +12,7 @@ use super::error::{CliError, Done};
 use super::lazy::Lazy;
 use super::output::{Tone, fold, shown};
 use super::session;
+use crate::runtime::memory::MemoryStatus;
 use crate::sys::{arena, clock};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -141,6 +142,18 @@ fn lines(context: &Context, findings: &[Finding]) -> String {
     lines.join("\n")
 }
 
+/// What is to be known of memory for secrets; `whose` stands before it.
+fn of_memory(whose: &str, memory: &MemoryStatus, findings: &mut Findings) {
+    if let Some((text, remedy)) = memory.warning() {
+        findings.bad(
+            "memory",
+            Severity::Warning,
+            format!("{whose}{text}"),
+            remedy,
+        );
+    }
+}
+
 fn check_memory(findings: &mut Findings) {
     const CHECK: &str = "memory";
     let status = arena::status();
@@ -152,12 +165,7 @@ fn check_memory(findings: &mut Findings) {
             );
         }
         arena::Backing::Locked => findings.ok(CHECK, "secrets lie in locked memory"),
-        arena::Backing::Unlocked => findings.bad(
-            CHECK,
-            Severity::Warning,
-            "memory can't be locked: secrets may reach swap",
-            "raise the limit for locked memory (ulimit -l, LimitMEMLOCK=) to 8 MiB",
-        ),
+        arena::Backing::Unlocked => of_memory("", &MemoryStatus::here(), findings),
     }
     let swap = fs::read_to_string("/proc/swaps").unwrap_or_default();
     let areas = swap.lines().count().saturating_sub(1);

@@ -359,13 +359,23 @@ pub fn open_admin_with_given(
     how: &UnlockArgs,
     doing: &str,
 ) -> Result<(Opened, Given), CliError> {
-    if how.accept_rollback {
-        let why = "with --accept-rollback the vault is only read";
-        return Err(CliError::because(doing, Code::Usage, why));
-    }
+    refuse_only_reading(how, doing)?;
     let mut given = how.read(context)?;
     let opened = open_file(context, how, &mut given, Purpose::Admin)?;
     Ok((opened, given))
+}
+
+/// Refuses an older file where more than reading it is wanted.
+///
+/// # Errors
+/// `usage` with `--accept-rollback`.
+pub fn refuse_only_reading(how: &UnlockArgs, doing: &str) -> Result<(), CliError> {
+    if !how.accept_rollback {
+        return Ok(());
+    }
+    let why = "with --accept-rollback the vault is only read";
+    let hint = "to go on with an older file: `reseal vault trust --accept-rollback`";
+    Err(CliError::because(doing, Code::Usage, why).hint(hint))
 }
 
 /// Opens the vault and remembers it as the one that this machine trusts.

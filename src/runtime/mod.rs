@@ -26,6 +26,7 @@ pub mod export;
 pub(crate) mod fixture;
 pub mod ground;
 pub mod local;
+pub mod memory;
 pub mod open_vault;
 mod other_vaults;
 pub mod probe;

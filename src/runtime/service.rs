@@ -5,6 +5,7 @@
 //! ([`super::local::Local`]) and the daemon's client implement the same [`Service`], so a command
 //! gives the same result with a daemon and without one.
 
+use super::memory::MemoryStatus;
 use crate::error::Failure;
 use crate::name::{AgentId, RecordName};
 use crate::reference::SecretRef;
@@ -410,7 +411,10 @@ pub struct DaemonStatus {
     pub idle_remaining_ms: Option<u64>,
     /// What it gave up; absent from daemons that give up nothing.
     #[serde(default)]
-    pub sandbox: Option<SandboxStatus>,
+    pub sandbox: Option<Box<SandboxStatus>>,
+    /// Where it has secrets; absent from older daemons.
+    #[serde(default)]
+    pub memory: Option<MemoryStatus>,
 }
 
 /// What the daemon gave up for good, before it had a key.

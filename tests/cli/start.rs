@@ -97,7 +97,7 @@ fn a_generated_key_file_opens_the_vault_and_is_never_written_over() {
     world.run(&["secrets", "list", "--key-file", &key]).ok();
     let before = fs::read(&key).unwrap();
     fs::remove_file(world.vault()).unwrap();
-    world.run(&args).code(2);
+    world.run(&args).code(8);
     assert_eq!(fs::read(&key).unwrap(), before);
     assert!(
         !world.vault().exists(),

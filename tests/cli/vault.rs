@@ -319,6 +319,11 @@ fn a_rollback_is_shown_and_can_be_accepted_for_good() {
     for word in ["generation", "backup", "flush", "sync", "vault trust"] {
         assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
     }
+    // A daemon would write to it.
+    let unlock = world
+        .with_passphrase(&["vault", "unlock", "--accept-rollback"])
+        .code(2);
+    assert!(unlock.stderr.contains("vault trust"), "{}", unlock.stderr);
     let trust = ["vault", "trust", "--accept-rollback"];
     world.with_passphrase(&trust).code(4);
     world.with_passphrase(&["secrets", "list"]).code(7);

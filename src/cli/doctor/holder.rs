@@ -1,6 +1,6 @@
 //! What the daemon knows: how it stands, its snapshot, and the refs that lead nowhere.
 
-use super::{Findings, Severity, sandbox};
+use super::{Findings, Severity, of_memory, sandbox};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, advice};
 use crate::cli::session;
@@ -47,6 +47,9 @@ fn ask(mut client: Client, findings: &mut Findings) {
             };
             check_version(status.daemon.as_ref(), findings);
             sandbox::of_daemon(status.daemon.as_ref(), findings);
+            if let Some(memory) = status.daemon.and_then(|daemon| daemon.memory) {
+                of_memory("of the daemon: ", &memory, findings);
+            }
             check_snapshot(&status.snapshot, findings);
         }
         Err(error) => {

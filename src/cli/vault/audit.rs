@@ -76,7 +76,9 @@ fn verify(context: &Context, args: &VerifyArgs) -> Done {
     }
     if checked.gaps > 0 {
         let why = match checked.missing {
-            0 => "the head was gone when the daemon started, and lines may be, too".to_owned(),
+            0 => "when the daemon started the head was gone, or was not of these lines, which may \
+                  be fewer or changed"
+                .to_owned(),
             1 => "1 line is missing, which the daemon noticed when it started".to_owned(),
             n => format!("{n} lines are missing, which the daemon noticed when it started"),
         };

@@ -84,6 +84,7 @@ const DOING: &str = "unlock the vault";
 
 /// Opens the vault and hands its sub-keys to a daemon.
 pub fn run(context: &Context, args: UnlockCommandArgs) -> Done {
+    session::refuse_only_reading(&args.unlock, DOING)?;
     let settings = &context.settings()?.vault;
     let ttl = settings.ttl.unwrap_or(DEFAULT_TTL);
     let limits = args
@@ -96,6 +97,10 @@ pub fn run(context: &Context, args: UnlockCommandArgs) -> Done {
     let flags = args.unlock.allow_network_fs;
     let report = hand_over(context, &limits, &keys, flags)?;
     let status = status::read(context, flags)?;
+    let memory = status.daemon.as_ref().and_then(|daemon| daemon.memory);
+    if let Some((text, _)) = memory.and_then(|memory| memory.warning()) {
+        context.out.warn(&format!("of the daemon: {text}"));
+    }
     if context.out.json {
         context.out.document(&status)?;
     } else {

@@ -1,12 +1,12 @@
 //! One caller before the policy, while one request is judged.
 
 use super::acts::Needs;
+use super::time::Time;
 use crate::daemon::Backend;
 use crate::daemon::caller::Caller;
 use crate::grants::{Act, Decision, Identity, Policy, Refusal, Verb};
 use crate::name::AgentId;
 use crate::reference::SecretRef;
-use crate::sys::clock;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -16,6 +16,7 @@ pub(super) struct Judge<'a> {
     /// Who it is, as of when the request came: a person may think for longer than a secret counts.
     identity: Identity<'a>,
     backend: &'a dyn Backend,
+    time: &'a Time,
     /// The grants for which a person has said yes.
     confirmed: BTreeSet<String>,
     /// The refs in use, by agent, once a grant asks for them.
@@ -23,8 +24,14 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub fn new(policy: &'a Policy, caller: &'a Caller, backend: &'a dyn Backend) -> Self {
+    pub fn new(
+        policy: &'a Policy,
+        caller: &'a Caller,
+        backend: &'a dyn Backend,
+        time: &'a Time,
+    ) -> Self {
         Self {
+            time,
             policy,
             caller,
             identity: caller.identity(),
@@ -54,7 +61,7 @@ impl<'a> Judge<'a> {
         };
         let decision = self
             .policy
-            .decide(&self.identity, act, &in_use, clock::now());
+            .decide(&self.identity, act, &in_use, self.time.now());
         match decision {
             Decision::Asks(grant) if self.confirmed.contains(grant) => Decision::Allowed(grant),
             decision => decision,

@@ -6,6 +6,7 @@
 //! | [`needs`]: what each request asks for | [`acts`] |
 //! | one caller before the policy | `judge` |
 //! | when a person is asked, and what the answer means | [`asking`] |
+//! | when grants end, whatever the clock is set to | `time` |
 //! | why a request is refused, and what its maker is told | `refusal` |
 //! | what of an answer is for the one who asked | `cut` |
 //! | the log of decisions, and what is not repeated in it | [`Book`] |
@@ -23,6 +24,7 @@ mod judge;
 pub mod load;
 mod proof;
 mod refusal;
+mod time;
 
 pub use book::Book;
 pub use proof::{MAX_WRONG, WRONG_STEP};
@@ -76,6 +78,7 @@ pub struct Gate {
     book: Book,
     proofs: proof::Proofs,
     questions: Questions,
+    time: time::Time,
     /// Why there were no grants at the start.
     unread: Option<Code>,
 }
@@ -108,6 +111,7 @@ impl Gate {
             book,
             proofs: proof::Proofs::default(),
             questions: Questions::default(),
+            time: time::Time::start(),
             unread: None,
         };
         let failure = gate.reload();
@@ -206,7 +210,7 @@ impl Gate {
             return act(request, secrets);
         }
         let rules = self.rules();
-        let judge = Judge::new(&rules.policy, caller, backend);
+        let judge = Judge::new(&rules.policy, caller, backend, &self.time);
         if let Needs::EachRef(refs) = &needs {
             return self.serve_refs(&judge, &rules, (op, refs), ends, act);
         }
@@ -372,7 +376,7 @@ impl Gate {
         };
         let admin = Needs::Part(Verb::Admin);
         let entry = || Entry::about("present", admin.verb());
-        let decision = Judge::new(&rules.policy, &with_it, backend).whole(&admin);
+        let decision = Judge::new(&rules.policy, &with_it, backend, &self.time).whole(&admin);
         if let Decision::Refused(refusal) = decision
             && !self.is_own(caller.peer.uid)
         {

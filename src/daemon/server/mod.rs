@@ -29,6 +29,7 @@ use super::place::Place;
 use super::session::{Clock, Flag, Session};
 use super::{Backend, Sandboxed, Stopped, Unlock};
 use crate::error::Code;
+use crate::runtime::memory::MemoryStatus;
 use crate::runtime::service::DaemonStatus;
 use crate::sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -160,6 +161,9 @@ pub fn serve(server: Server, ready: impl FnOnce(&Manager)) -> io::Result<Stopped
     if let Some(sandbox) = &shared.sandbox {
         let text = super::sandbox::text(&sandbox.status());
         shared.log.line(format_args!("sandbox: {text}"));
+    }
+    if let Some((text, _)) = MemoryStatus::here().warning() {
+        shared.log.line(format_args!("{text}"));
     }
     // A daemon in the background has nowhere else to say it.
     if let Some(code) = shared.gate.unread() {
@@ -302,7 +306,8 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ttl_remaining_ms,
             idle_remaining_ms,
-            sandbox: self.sandbox.as_ref().map(Sandboxed::status),
+            sandbox: self.sandbox.as_ref().map(|held| Box::new(held.status())),
+            memory: Some(MemoryStatus::here()),
         }
     }
 }

@@ -140,17 +140,7 @@ fn check_once(
         walk.found.fault = Some(Fault { file, line, why });
         return Ok(walk.found);
     }
-    let end = walk.at.map(|(seq, _)| seq);
-    let why = match (head, end) {
-        (None, None) => None,
-        (_, Some(_)) if !walk.is_ours => {
-            Some("its last file is of another vault key; the daemon starts one of the present key")
-        }
-        (None, Some(_)) => Some("the head, which says where the log ends, is gone or changed"),
-        (Some(_), None) => Some("all lines are gone"),
-        (Some(head), Some(end)) if head.seq > end => Some("the lines behind it are gone"),
-        (Some(_), Some(_)) => None,
-    };
+    let why = walk.against(head);
     walk.found.fault = why.map(|why| Fault {
         file: name,
         line: walk.number,
@@ -179,6 +169,23 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// What is wrong with the end of all that, of which the head knows.
+    fn against(&self, head: Option<Head>) -> Option<&'static str> {
+        match (head, self.at) {
+            (None, None) => None,
+            (_, Some(_)) if !self.is_ours => Some(
+                "its last file is of another vault key; the daemon starts one of the present key",
+            ),
+            (None, Some(_)) => Some("the head, which says where the log ends, is gone or changed"),
+            (Some(_), None) => Some("all lines are gone"),
+            (Some(head), Some((seq, _))) if head.seq > seq => Some("the lines behind it are gone"),
+            (Some(head), Some((seq, last))) if head.seq == seq && head.last != last => {
+                Some("is not the line that the head knows of")
+            }
+            (Some(_), Some(_)) => None,
+        }
+    }
+
     /// Goes through one file; gives the first line that is wrong.
     fn file(&mut self, text: &[u8]) -> Result<(), (u64, &'static str)> {
         for (number, bytes) in (1..).zip(text.split_inclusive(|b| *b == b'\n')) {

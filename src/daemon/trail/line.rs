@@ -210,8 +210,12 @@ impl Line {
 
     /// True for the first line of a file that was begun with these keys.
     pub(super) fn is_of(&self, keys: &SubKeys) -> bool {
-        let vault = HEXLOWER.encode(&keys.vault_id());
-        self.vault.as_ref() == Some(&vault) && self.epoch == Some(keys.epoch())
+        self.is_of_vault(keys) && self.epoch == Some(keys.epoch())
+    }
+
+    /// True for the first line of a file that was begun with keys of this vault.
+    pub(super) fn is_of_vault(&self, keys: &SubKeys) -> bool {
+        self.vault == Some(HEXLOWER.encode(&keys.vault_id()))
     }
 
     /// The MAC that the first line of a file says was before it.
@@ -275,5 +279,11 @@ impl Head {
             last: text[20..52].try_into().ok()?,
         };
         (head.epoch == epoch).then_some(head)
+    }
+
+    /// The epoch that a head names, whoever sealed it; `None` if it is none.
+    pub fn epoch_of(bytes: &[u8; HEAD_LEN]) -> Option<u32> {
+        let rest = bytes.strip_prefix(HEAD_MAGIC)?;
+        Some(u32::from_le_bytes(rest[..4].try_into().ok()?))
     }
 }

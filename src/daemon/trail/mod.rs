@@ -102,7 +102,7 @@ pub struct Trail {
 impl Trail {
     /// Opens the log in a folder, which is made if need be, and notes that the daemon starts. What
     /// a killed daemon left half written is dropped; what is missing against the head is noted, and
-    /// that the head itself is.
+    /// that the head itself is, or does not go with the last file.
     ///
     /// # Errors
     /// If it can't be read or written, or another process writes it.
@@ -112,11 +112,13 @@ impl Trail {
         let head_path = folder.join(HEAD);
         let head = open_private(&head_path, OFlags::CREATE | OFlags::RDWR)?;
         lock(&head, folder)?;
-        let known = read_head(&head).and_then(|bytes| Head::open(&bytes, &key, keys.epoch()));
+        let head_bytes = read_head(&head);
+        let known = head_bytes.and_then(|bytes| Head::open(&bytes, &key, keys.epoch()));
         let mut files: VecDeque<PathBuf> = files(folder)?.into();
-        let (seq, last, same_key) = last_line(&mut files, keys)?;
+        let end = last_line(&mut files, keys)?;
+        let (seq, last) = (end.seq, end.last);
         let (file, len) = match files.back() {
-            Some(path) if same_key => {
+            Some(path) if end.whose == Whose::Ours => {
                 let file = open_private(path, OFlags::APPEND | OFlags::WRONLY)?;
                 let len = file.metadata().map_err(failed("look at", path))?.len();
                 (file, len)
@@ -138,11 +140,14 @@ impl Trail {
         };
         let missing = known.map_or(0, |head| head.seq).saturating_sub(seq);
         trail.seq += missing;
-        if !same_key {
+        if end.whose != Whose::Ours {
             trail.start_file(keys)?;
         }
-        // A head that is gone may have known of more lines.
-        if missing > 0 || (same_key && known.is_none()) {
+        let is_broken = match known {
+            Some(head) => end.whose != Whose::Ours || (head.seq == seq && head.last != last),
+            None => !end.may_have(head_bytes.and_then(|bytes| Head::epoch_of(&bytes)), keys),
+        };
+        if missing > 0 || is_broken {
             trail.append(Line {
                 missing: Some(missing).filter(|missing| *missing > 0),
                 ..Line::of(Kind::Gap)
@@ -316,12 +321,42 @@ fn number_of(path: &Path) -> Option<u64> {
     whole.then(|| digits.parse().ok())?
 }
 
-/// Number and MAC of the last line, and whether its file was begun with these keys. Files at the
-/// end without a line, as a power cut leaves them, are removed.
-fn last_line(
-    files: &mut VecDeque<PathBuf>,
-    keys: &SubKeys,
-) -> Result<(u64, Mac, bool), TrailError> {
+/// The last line.
+struct End {
+    seq: u64,
+    last: Mac,
+    whose: Whose,
+}
+
+/// With which keys the last file says that it was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// There is no file.
+    Nobodys,
+    Ours,
+    /// Those of another epoch of this vault.
+    OfEpoch(u32),
+    /// Those of another vault.
+    OfAnother,
+}
+
+impl End {
+    /// True if the last line may go with a head that the present key did not seal, of which only
+    /// the epoch is known that it names itself: of lines of ours there is one, and of those of an
+    /// older key the head is of that key. (Both can be forged; nothing vouches for older keys.)
+    fn may_have(&self, head: Option<u32>, keys: &SubKeys) -> bool {
+        match self.whose {
+            Whose::Nobodys => true,
+            Whose::Ours => false,
+            Whose::OfEpoch(epoch) => head == Some(epoch) && (1..keys.epoch()).contains(&epoch),
+            Whose::OfAnother => head.is_some(),
+        }
+    }
+}
+
+/// The last line of the last file. Files at the end without a line, as a power cut leaves them, are
+/// removed.
+fn last_line(files: &mut VecDeque<PathBuf>, keys: &SubKeys) -> Result<End, TrailError> {
     while let Some(path) = files.back() {
         if let Some(end) = end_of(path, keys)? {
             return Ok(end);
@@ -329,12 +364,16 @@ fn last_line(
         std::fs::remove_file(path).map_err(failed("remove", path))?;
         files.pop_back();
     }
-    Ok((0, [0; 32], false))
+    Ok(End {
+        seq: 0,
+        last: [0; 32],
+        whose: Whose::Nobodys,
+    })
 }
 
 /// As [`last_line`], of one file, which loses what stands behind its last line; `None` if it has no
 /// line.
-fn end_of(path: &Path, keys: &SubKeys) -> Result<Option<(u64, Mac, bool)>, TrailError> {
+fn end_of(path: &Path, keys: &SubKeys) -> Result<Option<End>, TrailError> {
     let text = read_lines(path)?.unwrap_or_default();
     let whole = text
         .iter()
@@ -350,10 +389,16 @@ fn end_of(path: &Path, keys: &SubKeys) -> Result<Option<(u64, Mac, bool)>, Trail
     let mut lines = text[..whole].split_inclusive(|b| *b == b'\n');
     let first = lines.next().and_then(Line::parse);
     let last = text[..whole].split_inclusive(|b| *b == b'\n').next_back();
-    let (Some((first, _)), Some((last, mac))) = (first, last.and_then(Line::parse)) else {
+    let (Some((first, _)), Some((line, last))) = (first, last.and_then(Line::parse)) else {
         return Err(TrailError::NoLine(path.to_owned()));
     };
-    Ok(Some((last.seq, mac, first.is_of(keys))))
+    let whose = match first.epoch {
+        _ if first.is_of(keys) => Whose::Ours,
+        Some(epoch) if first.is_of_vault(keys) => Whose::OfEpoch(epoch),
+        _ => Whose::OfAnother,
+    };
+    let seq = line.seq;
+    Ok(Some(End { seq, last, whose }))
 }
 
 pub(super) fn read_lines(path: &Path) -> Result<Option<Vec<u8>>, TrailError> {

@@ -250,6 +250,59 @@ fn a_new_vault_key_starts_a_new_file_that_vouches_for_the_older_ones() {
 }
 
 #[test]
+fn lines_that_are_passed_off_as_those_of_another_key_are_noted_at_the_next_start() {
+    let other_vault = format!("\"vault\":\"{}\"", "0".repeat(32));
+    let own_vault = format!("\"vault\":\"{}\"", "02".repeat(16));
+    let second_epoch = || {
+        let log = written();
+        let mut trail = log.open();
+        trail.rearm(&keys_of(2)).unwrap();
+        trail.note(decision("vault:new")).unwrap();
+        log
+    };
+    let forge = |log: &Log, own: &str, other: &str| {
+        log.edit(|lines| {
+            assert!(lines[0].contains(own), "{}", lines[0]);
+            lines[0] = lines[0].replace(own, other);
+            let last = lines.len() - 1;
+            lines[last] = lines[last].replace("vault:new", "vault:other");
+        });
+    };
+    let old_head = {
+        let log = written();
+        fs::read(log.folder.join(HEAD)).unwrap()
+    };
+    for (own, other) in [
+        ("\"epoch\":2", "\"epoch\":1"),
+        ("\"epoch\":2", "\"epoch\":3"),
+        (own_vault.as_str(), other_vault.as_str()),
+    ] {
+        // With the head that there was, and without one.
+        for head in [None, Some(&b""[..])] {
+            let log = second_epoch();
+            forge(&log, own, other);
+            if let Some(head) = head {
+                fs::write(log.folder.join(HEAD), head).unwrap();
+            }
+            drop(Trail::open(&log.folder, &keys_of(2)).unwrap());
+            let checked = check(&log.folder, &keys_of(2)).unwrap();
+            assert_eq!((checked.gaps, checked.fault), (1, None), "{other} {head:?}");
+        }
+    }
+    // What a key that there was not yet can't have sealed.
+    for epoch in ["0", "1"] {
+        let log = written();
+        log.edit(|lines| lines[0] = lines[0].replace("\"epoch\":1", &format!("\"epoch\":{epoch}")));
+        let mut head = old_head.clone();
+        head[8] = epoch.parse().unwrap();
+        head[60] ^= 1;
+        fs::write(log.folder.join(HEAD), head).unwrap();
+        drop(log.open());
+        assert_eq!(log.check().gaps, 1, "{epoch}");
+    }
+}
+
+#[test]
 fn a_full_disk_leaves_no_half_line() {
     let log = Log::new();
     let mut trail = log.open();

@@ -206,6 +206,31 @@ fn secret_memory_can_not_be_read_through_proc() {
 }
 
 #[test]
+fn a_forked_child_has_nothing_of_it() {
+    const MARK: u8 = 0x7b;
+    for best in [Backing::SecretMemory, Backing::Locked, Backing::Unlocked] {
+        let arena = arena(4096, best);
+        let mut block = LockedBytes::zeroed_in(arena, 32);
+        block.as_mut_slice().fill(MARK);
+        // SAFETY: the child reads one byte, or is ended by that, and calls nothing but _exit.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above; without the page this is a fault, which is what is looked for.
+            unsafe { libc::_exit(i32::from(block.start.as_ptr().read_volatile())) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the own child, into an integer.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        let seen = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+        assert_ne!(seen, Some(i32::from(MARK)), "{best:?}");
+        if arena.status().backing != Backing::SecretMemory {
+            assert_eq!(seen, Some(0), "{best:?}");
+        }
+        assert_eq!(block.as_slice(), [MARK; 32]);
+    }
+}
+
+#[test]
 fn guard_pages_stand_on_both_sides() {
     let arena = arena(LEAST, Backing::SecretMemory);
     let start = arena.start.as_ptr() as usize;
