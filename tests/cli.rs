@@ -25,6 +25,7 @@ mod cli {
     mod launching;
     mod locked_memory;
     mod memory;
+    mod memory_of_keys;
     mod models;
     mod moving;
     mod output;

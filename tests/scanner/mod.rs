@@ -29,6 +29,9 @@ pub const NO_SECRET_MEMORY: &str = "memfd_secret";
 /// A kernel without randomness for a nonce: sealing a value is a defect then.
 pub const NO_NONCE: &str = "getrandom:1=24->EIO";
 
+/// What stands before a secret that is no text, in hexadecimal.
+pub const HEX: &str = "hex:";
+
 /// Only root may look into a process that is not dumpable.
 pub fn may_look() -> bool {
     let may = geteuid().is_root();
@@ -173,7 +176,10 @@ pub fn refusing(calls: &[&str], command: &Command) -> Command {
 fn needles(secrets: &[&str]) -> String {
     let mut lines = String::new();
     for (index, secret) in secrets.iter().enumerate() {
-        let bytes = secret.as_bytes();
+        let bytes = &*match secret.strip_prefix(HEX) {
+            Some(key) => HEXLOWER.decode(key.as_bytes()).unwrap(),
+            None => secret.as_bytes().to_vec(),
+        };
         assert!(bytes.len() >= 16, "too short to be looked for");
         let mut encoded = vec![
             HEXLOWER.encode(bytes).into_bytes(),
