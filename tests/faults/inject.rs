@@ -15,6 +15,21 @@ const WRITING: [&str; 8] = [
     "unlink",
 ];
 
+/// Those that open, lock, read and ask: without their answer a command can't go on.
+const ASKING: [&str; 11] = [
+    "openat",
+    "flock",
+    "fcntl",
+    "pread64",
+    "read",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "lseek",
+    "readlink",
+    "getrandom",
+];
+
 /// Runs `act` under SIGKILL at the first, second, third … call of each kind until it survives, and
 /// lets `check` look at the vault after each death. strace counts each kind by itself, so one run
 /// for all of them would not come to those that are rare.
@@ -54,7 +69,7 @@ fn failed_at_every_call(
 ) {
     let log = world.state.join("strace.log");
     let mut points = 0;
-    for call in WRITING {
+    for call in WRITING.into_iter().chain(ASKING) {
         for at in 1.. {
             assert!(at < 200, "still failing after 200 calls of {call}");
             let error = if points % 2 == 0 { "EIO" } else { "ENOSPC" };
