@@ -197,5 +197,6 @@ pub fn derive_fingerprint(vault: &[u8; 16], commit: &[u8; 32]) -> [u8; 20] {
 /// nothing from anyone who has the code.
 pub fn derive_recovery_check(code: &[u8]) -> u32 {
     let hash = sha256(&[RECOVERY, code]);
+    bleach();
     u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) >> 12
 }

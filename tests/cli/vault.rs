@@ -2,7 +2,8 @@
 
 use super::world::{PASSPHRASE, World};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 fn slots(world: &World) -> Vec<(String, String)> {
     let ran = world.run(&["--json", "vault", "slot", "list"]).ok();
@@ -64,7 +65,7 @@ fn a_wrong_passphrase_is_denied() {
     world
         .run(&["vault", "unlock", "--passphrase-file", "/no/such/file"])
         .code(2);
-    fs::set_permissions(&wrong, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    fs::set_permissions(&wrong, Permissions::from_mode(0o644)).unwrap();
     world
         .run(&["vault", "unlock", "--passphrase-file", &wrong])
         .code(5);
@@ -334,6 +335,35 @@ fn a_rollback_is_shown_and_can_be_accepted_for_good() {
     world.store("a", "three");
     let status = world.run(&["--json", "vault", "status"]).ok().json();
     assert!(status["vault"]["rollback"].is_null());
+}
+
+#[test]
+fn a_daemon_writes_nothing_to_a_vault_that_took_the_place_of_its_own() {
+    let (world, other) = (World::new(), World::new());
+    world.store("a", "one");
+    other.store("a", "of another vault");
+    world.unlock();
+    let theirs = fs::read(other.vault()).unwrap();
+    let beside = world.beside("theirs");
+    fs::write(&beside, &theirs).unwrap();
+    fs::set_permissions(&beside, Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&beside, world.vault()).unwrap();
+    for (args, input) in [
+        (["secrets", "get", "a"], ""),
+        (["secrets", "set", "b"], "two"),
+    ] {
+        let ran = world.piped(&args, input.as_bytes());
+        assert!(
+            ran.code != 0 && !ran.text().contains("another"),
+            "{args:?} {}",
+            ran.stderr
+        );
+    }
+    assert!(
+        fs::read(world.vault()).unwrap() == theirs,
+        "it was written to"
+    );
+    world.run(&["vault", "lock"]).ok();
 }
 
 #[test]
