@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that can not go on panics.
 
+#[path = "faults/calls.rs"]
+mod calls;
 #[path = "faults/disk.rs"]
 mod disk;
 #[path = "faults/hostile.rs"]

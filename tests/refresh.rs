@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that can not go on panics.
 
+#[path = "faults/calls.rs"]
+mod calls;
 #[path = "scanner/program.rs"]
 mod program;
 mod scanner;

@@ -49,10 +49,14 @@ fn populated() -> World {
     world
 }
 
-/// Starts a daemon in the foreground, on a kernel that refuses some calls.
 fn daemon(world: &World, refused: &[&str]) -> Child {
-    let passphrase = world.passphrase();
-    let command = world.command(&["daemon", "--passphrase-file", &passphrase]);
+    daemon_with(world, &["--passphrase-file", &world.passphrase()], refused)
+}
+
+/// Starts a daemon in the foreground, with options that open its vault, on a kernel that refuses
+/// some calls.
+pub fn daemon_with(world: &World, options: &[&str], refused: &[&str]) -> Child {
+    let command = world.command(&[&["daemon"], options].concat());
     let mut child = refusing(refused, &command)
         .current_dir(world.beside(""))
         .stdout(Stdio::null())

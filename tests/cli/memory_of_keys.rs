@@ -1,6 +1,7 @@
 //! The memory of the daemon and of commands, looked through for the keys of the vault: the raw key
 //! that opens a slot, the root key, and the sub-keys.
 
+use super::memory::daemon_with;
 use super::world::World;
 use crate::scanner::{
     AtExit, HEX, Hits, NO_SECRET_MEMORY, at_its_end, in_arena, may_look, now, refusing,
@@ -10,7 +11,6 @@ use reseal::store::{Options, VaultFile};
 use reseal::unlock::key_file::read_key;
 use reseal::vault::Header;
 use reseal::vault::slot::open_raw;
-use std::process::{Child, Stdio};
 
 /// What stands before the sub-keys where they are handed over: magic, vault, epoch, commitment.
 const BEFORE_SUB_KEYS: usize = 8 + 16 + 4 + 32;
@@ -63,22 +63,6 @@ fn made() -> (World, String) {
     (world, key)
 }
 
-fn daemon(world: &World, key: &str, refused: &[&str]) -> Child {
-    let command = world.command(&["daemon", "--key-file", key]);
-    let mut child = refusing(refused, &command)
-        .current_dir(world.beside(""))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let socket = world.state().join("run/daemon.sock");
-    while !socket.exists() {
-        assert!(child.try_wait().unwrap().is_none(), "the daemon ended");
-        std::thread::yield_now();
-    }
-    child
-}
-
 fn use_daemon(world: &World) {
     assert_eq!(
         world.run(&["secrets", "get", "-n", "a"]).ok().text(),
@@ -95,7 +79,7 @@ fn an_unlocked_daemon_has_sub_keys_in_locked_memory_and_no_other_key() {
     }
     let (world, key) = made();
     let keys = Keys::of(&world, &key);
-    let mut child = daemon(&world, &key, &[NO_SECRET_MEMORY]);
+    let mut child = daemon_with(&world, &["--key-file", &key], &[NO_SECRET_MEMORY]);
     use_daemon(&world);
     let hits = now(child.id(), &keys.all());
     // The search works, and nothing but sub-keys is found, nowhere but there.
@@ -112,7 +96,7 @@ fn an_unlocked_daemon_has_sub_keys_in_locked_memory_and_no_other_key() {
     assert_eq!(at_exit.look_for(&keys.all()), Hits::new());
     assert!(child.wait().unwrap().success());
 
-    let mut child = daemon(&world, &key, &[]);
+    let mut child = daemon_with(&world, &["--key-file", &key], &[]);
     use_daemon(&world);
     assert_eq!(now(child.id(), &keys.all()), Hits::new());
     world.run(&["vault", "lock"]).ok();

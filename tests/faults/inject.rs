@@ -1,5 +1,6 @@
 //! System calls of the real program fail, or kill it, one after the other (by `strace`).
 
+use crate::calls::ASKING;
 use crate::world::{World, feed, text};
 use std::os::unix::process::ExitStatusExt;
 
@@ -13,21 +14,6 @@ const WRITING: [&str; 8] = [
     "renameat2",
     "ftruncate",
     "unlink",
-];
-
-/// Those that open, lock, read and ask: without their answer a command can't go on.
-const ASKING: [&str; 11] = [
-    "openat",
-    "flock",
-    "fcntl",
-    "pread64",
-    "read",
-    "fstat",
-    "newfstatat",
-    "statx",
-    "lseek",
-    "readlink",
-    "getrandom",
 ];
 
 /// Runs `act` under SIGKILL at the first, second, third … call of each kind until it survives, and
@@ -69,7 +55,11 @@ fn failed_at_every_call(
 ) {
     let log = world.state.join("strace.log");
     let mut points = 0;
-    for call in WRITING.into_iter().chain(ASKING) {
+    for call in WRITING
+        .into_iter()
+        .chain(ASKING)
+        .chain(["readlink", "getrandom"])
+    {
         for at in 1.. {
             assert!(at < 200, "still failing after 200 calls of {call}");
             let error = if points % 2 == 0 { "EIO" } else { "ENOSPC" };

@@ -5,6 +5,7 @@
 
 use super::issuer::{Issuer, access, refresh};
 use super::world::World;
+use crate::calls::ASKING;
 use crate::program::program;
 use reseal::oauth::ClientAuth;
 use std::process::{Command, Output, Stdio};
@@ -22,18 +23,6 @@ const CALLS: [&str; 11] = [
     "ftruncate",
     "fallocate",
     "unlink",
-];
-/// Those that open, lock, read files and ask.
-const ASKING: [&str; 9] = [
-    "openat",
-    "flock",
-    "fcntl",
-    "pread64",
-    "read",
-    "fstat",
-    "newfstatat",
-    "statx",
-    "lseek",
 ];
 /// More calls of one kind than a refresh makes.
 const MAX_CALLS: usize = 200;
