@@ -168,13 +168,7 @@ pub fn advice(code: Code) -> Option<&'static str> {
             "if another user's daemon is meant, name the user with --daemon-user; your own wants a \
              socket in a private folder (yours, mode 0700): --socket or RESEAL_SOCKET"
         }
-        Code::DaemonUnavailable => {
-            "see that it runs and is unlocked (`reseal vault status`); of another user's daemon \
-             its operator knows"
-        }
-        Code::GrantRefused | Code::DaemonPeer => {
-            "the user whose daemon it is can grant it: `reseal grants add`"
-        }
+        Code::GrantRefused => "the user whose daemon it is can grant it: `reseal grants add`",
         Code::VaultPoisoned => "make room, or mend the disk, and run it again",
         Code::SystemdAbsent => "install systemd 250 or newer, or use a key file (`add key`)",
         Code::SystemdNoTpm => {

@@ -192,8 +192,9 @@ pub fn generate_key_file(path: &Path) -> Result<SecretValue, CliError> {
     let doing = "make the key file";
     if path.exists() {
         let why = format!("{} exists already", path.display());
-        return Err(CliError::because(doing, Code::FileExists, why)
-            .hint("name a new file, or use the key that is in it: it needs not be made"));
+        return Err(CliError::because(doing, Code::FileExists, why).hint(
+            "name a new file; a key that is there already is given without making one (see --help)",
+        ));
     }
     let key = SecretValue::build(32, random::fill);
     let line = SecretValue::build(65, |out| {

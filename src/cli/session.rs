@@ -281,9 +281,13 @@ fn of_user(
     match Client::connect_to(&socket, expected).doing(doing)? {
         Some(client) => Ok(client),
         None => {
-            let why = format!("nobody listens at {}", socket.display());
-            Err(CliError::because(doing, Code::DaemonUnavailable, why)
-                .hint("the daemon may be locked or not started; its operator knows"))
+            // In the message, as some commands keep no hint: it is what a person needs.
+            let why = format!(
+                "nobody listens at {}: the daemon may be locked or not started, which its operator \
+                 knows",
+                socket.display()
+            );
+            Err(CliError::because(doing, Code::DaemonUnavailable, why))
         }
     }
 }

@@ -19,7 +19,7 @@ mod upkeep;
 
 pub use admission::{MAX_OF_OTHERS, MAX_OF_STRANGERS, MAX_OF_USER};
 pub use connection::{OTHERS_FRAME, STRANGERS_FRAME};
-pub use pace::{BURST, MAX_PACED, PACE};
+pub use pace::{BURST, PACE};
 pub use upkeep::{LOOK_STEP, state_text};
 
 use super::gate::Gate;

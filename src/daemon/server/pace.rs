@@ -57,11 +57,11 @@ impl Pace {
         if users.len() >= MAX_PACED && !users.contains_key(&uid) {
             users.retain(|_, at| *at > now);
             let quietest = users.iter().min_by_key(|(_, at)| **at);
-            if let Some(uid) = quietest
-                .map(|(uid, _)| *uid)
-                .filter(|_| users.len() >= MAX_PACED)
+            let quietest = quietest.map(|(uid, _)| *uid);
+            if let Some(quietest) = quietest
+                && users.len() >= MAX_PACED
             {
-                users.remove(&uid);
+                users.remove(&quietest);
             }
         }
         let at = users.entry(uid).or_insert(now);
